@@ -1,0 +1,1 @@
+"""The process that serves: configuration, sockets, launcher, API."""

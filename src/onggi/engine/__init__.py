@@ -1,0 +1,1 @@
+"""Use cases; each module reads like a page of the manual."""

@@ -1,0 +1,1 @@
+"""Images: layers, snapshots, names, transfer from and to registries, archives."""

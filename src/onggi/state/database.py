@@ -1,0 +1,94 @@
+"""SQLite with one writer.
+
+Writers queue functions to one thread, which runs each in one `BEGIN IMMEDIATE` transaction; readers have connections
+of their own and never wait for it (WAL). A function gets the connection and returns a value; it must not await, and
+must not keep the connection. After kill -9 the file holds each transaction whole or not at all.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from onggi.state.schema import migrate
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+
+
+class Database:
+    """The engine's state, one file `state.db`. Enter it to open; leave it to settle what is queued and close."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="state-writer")
+        self._connection: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA journal_mode = WAL")
+        # NORMAL: kill -9 loses nothing; only a power cut may take back the last transactions, whole.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA busy_timeout = 10000")
+        return connection
+
+    async def __aenter__(self) -> Self:
+        def open_file() -> sqlite3.Connection:
+            connection = self._connect()
+            migrate(connection)
+            return connection
+
+        self._connection = await asyncio.get_running_loop().run_in_executor(self._writer, open_file)
+        self._reader = self._connect()
+        self._reader.execute("PRAGMA query_only = ON")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.shutdown(wait=True)
+        if self._reader is not None:
+            self._reader.close()
+        if self._connection is not None:
+            self._connection.close()
+
+    def _transact(self, work: Work[T]) -> T:
+        connection = self._connection
+        assert connection is not None, "the database is not open"
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = work(connection)
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+        return result
+
+    async def write(self, work: Work[T]) -> T:
+        """Run `work` in a transaction of its own and return its value; what it raises undoes the transaction.
+
+        A caller that is cancelled stops waiting, but a transaction that has begun is still carried out.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._writer, self._transact, work)
+
+    def read(self, work: Work[T]) -> T:
+        """Run `work` on the loop's own read connection. For look-ups by key and short lists: it blocks the loop."""
+        assert self._reader is not None, "the database is not open"
+        return work(self._reader)
+
+    async def read_long(self, work: Work[T]) -> T:
+        """Run `work` on a connection and thread of its own, for what may scan much."""
+
+        def scan() -> T:
+            with closing(self._connect()) as connection:
+                connection.execute("PRAGMA query_only = ON")
+                return work(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(None, scan)

@@ -1,0 +1,1 @@
+"""Go templates as Docker's --format takes them."""

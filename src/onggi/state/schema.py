@@ -14,7 +14,8 @@
     volumes        volumes.store            named and anonymous volumes
     volume_uses    volumes.store            which container mounts which volume
 
-`MIGRATIONS[n]` brings version n to n + 1; `PRAGMA user_version` holds the version. A released migration is never edited.
+`MIGRATIONS[n]` brings version n to n + 1; `PRAGMA user_version` holds the version. A released migration is never
+edited.
 """
 
 import sqlite3

@@ -1,0 +1,72 @@
+"""The state's database: one transaction a function, nothing half written, versions."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from onggi.errors import System
+from onggi.state.database import Database
+from onggi.state.schema import MIGRATIONS
+
+
+def insert(connection: sqlite3.Connection, name: str) -> None:
+    connection.execute(
+        "INSERT INTO volumes (name, driver, created_at, anonymous, labels, options) VALUES (?, 'local', '', 0, x'', x'')",
+        (name,),
+    )
+
+
+def count(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT count(*) FROM volumes").fetchone()[0])
+
+
+def test_a_failed_function_leaves_nothing(tmp_path: Path) -> None:
+    def fail(connection: sqlite3.Connection) -> None:
+        insert(connection, "a")
+        raise ValueError("no")
+
+    async def walk() -> None:
+        async with Database(tmp_path / "state.db") as database:
+            with pytest.raises(ValueError, match="no"):
+                await database.write(fail)
+            assert database.read(count) == 0
+            await database.write(lambda connection: insert(connection, "b"))
+            assert database.read(count) == 1
+            assert await database.read_long(count) == 1
+        async with Database(tmp_path / "state.db") as database:
+            assert database.read(count) == 1
+
+    asyncio.run(walk())
+
+
+def test_writers_from_many_tasks_are_served_one_by_one(tmp_path: Path) -> None:
+    async def walk() -> None:
+        async with Database(tmp_path / "state.db") as database:
+            writes = [database.write(lambda connection, n=n: insert(connection, str(n))) for n in range(200)]  # type: ignore[misc]
+            await asyncio.gather(*writes)
+            assert database.read(count) == 200
+
+    asyncio.run(walk())
+
+
+def test_reading_can_not_write(tmp_path: Path) -> None:
+    async def walk() -> None:
+        async with Database(tmp_path / "state.db") as database:
+            with pytest.raises(sqlite3.OperationalError, match="readonly"):
+                database.read(lambda connection: insert(connection, "a"))
+
+    asyncio.run(walk())
+
+
+def test_a_newer_schema_is_refused_untouched(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "state.db") as connection:
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+
+    async def walk() -> None:
+        async with Database(tmp_path / "state.db"):
+            raise AssertionError("a newer schema was opened")
+
+    with pytest.raises(System, match="written by a newer Onggi"):
+        asyncio.run(walk())

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Sets up what is missing, and nothing twice. Used by ./try, ./test and .ci/run.
 #
-#   scripts/setup.sh run     the product in .venv: what one `pip install` would give
-#   scripts/setup.sh dev     also what the tests need: test libraries, busybox, a registry, nftables
-#   scripts/setup.sh peers   also real Docker, to compare with
+#   scripts/setup.sh run       the product in .venv: what one `pip install` would give
+#   scripts/setup.sh registry  a registry and busybox, for ./try where Docker Hub is out of reach
+#   scripts/setup.sh dev       also what the tests need: test libraries, busybox, a registry, nftables
+#   scripts/setup.sh peers     also real Docker, to compare with
 set -eu
 cd "$(dirname "$(readlink -f "$0")")/.."
 want=${1:-run}
@@ -46,10 +47,10 @@ install_python() { # REQUIREMENTS: into .venv, unless just that was installed be
 [ "$(id -u)" = 0 ] || { echo "setup: root is needed to install packages and to run containers: use sudo" >&2; exit 1; }
 case $want in
 run)
-  need_packages /usr/bin/python3:python3 /usr/lib/python3/dist-packages/_distutils_hack:python3-setuptools \
-    /usr/lib/python3.11/ensurepip:python3-venv nft:nftables
+  need_packages /usr/bin/python3:python3 /usr/lib/python3.11/ensurepip:python3-venv nft:nftables
   [ -e .venv/.installed ] || install_python requirements/run.txt
   ;;
+registry) need_packages /bin/busybox:busybox-static docker-registry:docker-registry ;;
 dev | peers)
   need_packages /usr/bin/python3:python3 /usr/lib/python3.11/ensurepip:python3-venv nft:nftables ip:iproute2 \
     /bin/busybox:busybox-static docker-registry:docker-registry curl:curl pgrep:procps setfattr:attr umoci:umoci \
@@ -58,7 +59,7 @@ dev | peers)
   [ "$want" = dev ] || scripts/peers.sh build
   ;;
 *)
-  echo "usage: scripts/setup.sh run|dev|peers" >&2
+  echo "usage: scripts/setup.sh run|registry|dev|peers" >&2
   exit 64
   ;;
 esac

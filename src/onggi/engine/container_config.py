@@ -426,9 +426,7 @@ def _without_nulls(value: Any, kind: Any) -> Any:
         if not isinstance(value, dict):
             return value
         kinds = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
-        return {
-            name: _without_nulls(member, kinds.get(name)) for name, member in value.items() if member is not None
-        }
+        return {name: _without_nulls(member, kinds.get(name)) for name, member in value.items() if member is not None}
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is list and isinstance(value, list):
         return [_without_nulls(member, arguments[0]) for member in value]

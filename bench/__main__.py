@@ -10,10 +10,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.rows import ROWS, Side
 from tests.engine import Engine
 from tests.images import busybox_archive
 from tests.peers import docker_command, peer_socket
+
+from bench.rows import ROWS, Side
 
 
 def main() -> int:

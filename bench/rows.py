@@ -213,18 +213,29 @@ ROWS: dict[str, Row] = {
         "docker run, stock command", lambda side: side.timed("run", "--rm", IMAGE, "true", stock=True), 1 / 5
     ),
     "exec": Row(
-        "exec c true", lambda side: side.timed("exec", "bench-sleeper", "true"), 1 / 4, prepare=_sleeper, clean=_remove_all
+        "exec c true",
+        lambda side: side.timed("exec", "bench-sleeper", "true"),
+        1 / 4,
+        prepare=_sleeper,
+        clean=_remove_all,
     ),
-    "at-once": Row(f"{AT_ONCE} created and started at once", _measure_at_once, 1 / 10, rounds=3, warm_up=1,
-                   clean=_remove_all),  # fmt: skip
+    "at-once": Row(
+        f"{AT_ONCE} created and started at once", _measure_at_once, 1 / 10, rounds=3, warm_up=1, clean=_remove_all
+    ),
     "version": Row("version", lambda side: side.timed("version"), 1),
-    "ps": Row(
-        f"ps -a with {MANY}", lambda side: side.timed("ps", "-a"), 1, prepare=_prepare_many, clean=_remove_all
-    ),
+    "ps": Row(f"ps -a with {MANY}", lambda side: side.timed("ps", "-a"), 1, prepare=_prepare_many, clean=_remove_all),
     "logs": Row(f"{LINES} log lines, write and read", _measure_logs, 2 / 3, rounds=3, warm_up=0, clean=_remove_all),
     "idle": Row(
-        "idle container, our processes", _measure_idle, 1 / 4, unit="MB", rounds=3, warm_up=0,
-        prepare=_prepare_idle, clean=_remove_all,
+        "idle container, our processes",
+        _measure_idle,
+        1 / 4,
+        unit="MB",
+        rounds=3,
+        warm_up=0,
+        prepare=_prepare_idle,
+        clean=_remove_all,
     ),
-    "engine": Row("the engine, no container", lambda side: _pss_mib(_own_pids(side)), 1 / 2, unit="MB", rounds=3, warm_up=0),
-}  # fmt: skip
+    "engine": Row(
+        "the engine, no container", lambda side: _pss_mib(_own_pids(side)), 1 / 2, unit="MB", rounds=3, warm_up=0
+    ),
+}

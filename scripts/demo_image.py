@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from tests.registry import push_busybox  # noqa: E402  (the path is set above)
+from tests.registry import push_busybox
 
 START_S = 20
 

@@ -10,7 +10,6 @@ import msgspec
 
 from onggi.errors import InvalidParameter
 
-
 VERSION = "1.2.0"
 """Version of the runtime specification that Onggi writes and implements."""
 

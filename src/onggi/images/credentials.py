@@ -1,0 +1,79 @@
+"""Credentials for registries, as the Docker API carries them. They are of one request and never kept or printed."""
+
+import binascii
+from base64 import urlsafe_b64decode
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import msgspec
+
+from onggi.errors import InvalidParameter
+
+_LIMIT_BYTES = 64 * 1024
+_Text = Annotated[str, msgspec.Meta(max_length=32 * 1024)]
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What proves who somebody is to one registry. `repr` shows no secret."""
+
+    username: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
+    """A refresh token that stands for user and password (OAuth 2)."""
+    registry_token: str = field(default="", repr=False)
+    """A bearer token to be sent as it is."""
+    server_address: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.username or self.password or self.identity_token or self.registry_token)
+
+
+class AuthConfig(msgspec.Struct, frozen=True, rename="lower"):
+    """Docker's JSON for it."""
+
+    username: _Text = ""
+    password: _Text = ""
+    auth: _Text = ""
+    serveraddress: _Text = ""
+    identitytoken: _Text = ""
+    registrytoken: _Text = ""
+
+    def credentials(self) -> Credentials:
+        """Raises InvalidParameter when `auth` is not base64 of user and password."""
+        username, password = self.username, self.password
+        if self.auth and not username:
+            try:
+                username, colon, password = urlsafe_b64decode(_padded(self.auth)).decode().partition(":")
+            except (binascii.Error, ValueError) as error:
+                raise InvalidParameter("invalid X-Registry-Auth header: auth is not base64") from error
+            if not colon:
+                raise InvalidParameter("invalid X-Registry-Auth header: auth is not user and password")
+        return Credentials(username, password.strip("\0"), self.identitytoken, self.registrytoken, self.serveraddress)
+
+
+_decode = msgspec.json.Decoder(AuthConfig).decode
+
+
+def decode_header(value: str) -> Credentials | None:
+    """Read an `X-Registry-Auth` header: base64 (of the URL's alphabet) of JSON. None for none or empty.
+
+    Raises InvalidParameter. The header's bytes stand in no message.
+    """
+    if not value:
+        return None
+    if len(value) > _LIMIT_BYTES:
+        raise InvalidParameter("invalid X-Registry-Auth header: it is too long")
+    try:
+        text = urlsafe_b64decode(_padded(value.replace("+", "-").replace("/", "_")))
+    except (binascii.Error, ValueError) as error:
+        raise InvalidParameter("invalid X-Registry-Auth header: it must be a valid base64url-encoded string") from error
+    try:
+        config = _decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise InvalidParameter("invalid X-Registry-Auth header: it is not JSON of credentials") from error
+    return config.credentials() or None
+
+
+def _padded(text: str) -> str:
+    return text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -27,3 +28,29 @@ def peer_socket() -> Path:
         pytest.skip("no real dockerd to compare with: start one by `scripts/peers.sh start`, "
                     "and name its socket in ONGGI_PEER_SOCKET")  # fmt: skip
     return Path(named)
+
+
+class Docker:
+    """The stock docker command line against a real dockerd."""
+
+    def __init__(self, socket: Path) -> None:
+        self.socket = socket
+
+    def __call__(self, *words: str, check: bool = False, **options: object) -> "subprocess.CompletedProcess[str]":
+        environment = os.environ | {"DOCKER_HOST": f"unix://{self.socket}"}
+        given: dict[str, object] = {"stdin": subprocess.DEVNULL} if "input" not in options else {}
+        given |= {"capture_output": True, "text": True, "timeout": 100, "env": environment} | options
+        done: subprocess.CompletedProcess[str] = subprocess.run([docker_command(), *words], check=False, **given)  # type: ignore[call-overload]
+        if check and done.returncode:
+            raise AssertionError(f"docker {' '.join(words)}\n{done.stdout}{done.stderr}")
+        return done
+
+
+def peer_run(*words: str) -> str:
+    """Run a program in the peers' root (buildah, umoci, skopeo); its /tmp is PEERS/tmp here. Returns its output."""
+    script = Path(__file__).parent.parent / "scripts/peers.sh"
+    done = subprocess.run([script, "run", *words], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+                          timeout=100, env=os.environ | {"ONGGI_PEERS": str(PEERS)})  # fmt: skip
+    if done.returncode:
+        raise AssertionError(f"{' '.join(words)}\n{done.stdout}{done.stderr}")
+    return done.stdout

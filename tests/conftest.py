@@ -1,4 +1,4 @@
-"""What integration tests climb on: engine → image → container, each cleaned up by the fixture that made it.
+"""What integration and conformance tests climb on: engine → image → container, each cleaned up by the fixture that made it.
 
 Needs root. Each worker process has an engine of its own: roots beneath its temporary directory, a bridge named after
 its process, a subnet after its number, so that suites run side by side and beside a Docker.
@@ -12,12 +12,14 @@ import pytest
 
 from tests.engine import Engine, census
 from tests.images import busybox_archive
+from tests.peers import Docker, peer_socket
+from tests.registry import Registry
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if os.geteuid() != 0:
         for item in items:
-            if "integration" in item.path.parts:
+            if "unit" not in item.path.parts:
                 item.add_marker(pytest.mark.skip(reason="needs root: namespaces, mounts and cgroups"))
 
 
@@ -76,3 +78,18 @@ def no_container_left(request: pytest.FixtureRequest) -> Iterator[None]:
         if left:
             shared.docker("rm", "-fv", *left)
             pytest.fail(f"the test left {len(left)} container(s)")
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """An open registry on loopback, for the tests of this process."""
+    with Registry(tmp_path_factory.mktemp("registry")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def peer(busybox_tar: Path) -> Docker:
+    """A real dockerd with `busybox:latest` in it. Shared by everybody: remove what you make."""
+    docker = Docker(peer_socket())
+    docker("load", "-i", str(busybox_tar), check=True)
+    return docker

@@ -1,0 +1,218 @@
+"""`logs`: the lines of a container's log, from the last N on, between two times, and as they come.
+
+A follower sleeps until inotify says that something in the log's directory has changed, reads to the end, goes on to the
+next file after a rotation, and ends with the container.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote_plus
+
+from onggi.engine.lifecycle import State
+from onggi.engine.log_reader import Entry, LogFile, entries, fixed_time, last_lines, nanoseconds, open_files, successor
+from onggi.errors import Unsupported
+
+if TYPE_CHECKING:
+    from onggi.engine.container import Container
+    from onggi.engine.watch import DirectoryWatch
+    from onggi.runtime.runtime import Runtime
+
+Write = Callable[[bytes], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogQuery:
+    """Which part of a log, and how it is shown."""
+
+    stdout: bool
+    stderr: bool
+    follow: bool = False
+    timestamps: bool = False
+    details: bool = False
+    """Before each line the attributes that the log options `labels` and `env` chose."""
+    tail: int | None = None
+    """At most this many of the last entries, counted before any other choice is made, as in Docker. None: all."""
+    since_ns: int | None = None
+    until_ns: int | None = None
+    framed: bool = True
+    """In frames of 8-byte headers, as for containers without a terminal."""
+
+
+class NotReadable(Unsupported):
+    def __init__(self) -> None:
+        super().__init__("configured logging driver does not support reading")
+
+
+class Rendering:
+    """Turns entries into what is sent."""
+
+    def __init__(self, query: LogQuery) -> None:
+        self._query = query
+        self._plain = not (query.timestamps or query.details or query.since_ns or query.until_ns)
+        header = {"stdout": b"\1\0\0\0", "stderr": b"\2\0\0\0"}
+        self._headers = {name: header[name] for name, on in (("stdout", query.stdout), ("stderr", query.stderr)) if on}
+        self.past_until = False
+        """An entry after `until` was seen: the rest is not wanted."""
+
+    def render(self, found: Sequence[Entry]) -> bytes:
+        if not self._plain:
+            found = self._within(found)
+        pieces: list[bytes] = []
+        headers, framed = self._headers, self._query.framed
+        for entry in found:
+            header = headers.get(entry.stream)
+            if header is None:
+                continue
+            text = entry.log if self._plain else self._prefix(entry) + entry.log
+            line = text.encode("utf-8", "replace")
+            if framed:
+                pieces.append(header + len(line).to_bytes(4, "big"))
+            pieces.append(line)
+        return b"".join(pieces)
+
+    def _within(self, found: Sequence[Entry]) -> Sequence[Entry]:
+        since, until = self._query.since_ns, self._query.until_ns
+        if since is None and until is None:
+            return found
+        kept = []
+        for entry in found:
+            stamp = nanoseconds(entry.time)
+            if since is not None and stamp < since:
+                continue
+            if until is not None and stamp > until:
+                self.past_until = True
+                break
+            kept.append(entry)
+        return kept
+
+    def _prefix(self, entry: Entry) -> str:
+        prefix = f"{fixed_time(entry.time)} " if self._query.timestamps else ""
+        if self._query.details:
+            attributes = sorted((entry.attrs or {}).items())
+            prefix += ",".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in attributes) + " "
+        return prefix
+
+
+class Logs:
+    """Reads the logs of an engine's containers."""
+
+    def __init__(self, runtime: "Runtime", watch: "DirectoryWatch") -> None:
+        self._runtime = runtime
+        self._watch = watch
+
+    def check(self, container: "Container") -> None:
+        """Raises NotReadable where no log is kept."""
+        if not container.logs_to_file:
+            raise NotReadable
+
+    async def send(self, container: "Container", query: LogQuery, write: Write) -> None:
+        """Write what is asked for, in pieces of about 64 KiB; with `follow`, until the container ends.
+
+        As in Docker, following ends with this run of the container, though its policy starts another.
+        """
+        self.check(container)
+        follow = query.follow and container.state in (State.RUNNING, State.PAUSED)
+        # Watched before the files are opened: what is written from then on wakes us.
+        with self._watch.watch(container.log_path.parent) as changed:
+            reading = _Reading(container.log_path, query, write)
+            try:
+                await reading.send_present()
+                if follow and not reading.done:
+                    await self._follow(container.id, query, reading, changed)
+            finally:
+                reading.close()
+
+    async def _follow(self, id: str, query: LogQuery, reading: "_Reading", changed: asyncio.Event) -> None:
+        over = False
+
+        async def watch_end() -> None:
+            nonlocal over
+            await self._runtime.wait(id)
+            over = True
+            changed.set()
+
+        async def watch_clock(until_ns: int) -> None:
+            nonlocal over
+            await asyncio.sleep(max(0.0, (until_ns - time.time_ns()) / 1e9))
+            over = True
+            changed.set()
+
+        async with asyncio.TaskGroup() as group:
+            watchers = [group.create_task(watch_end())]
+            if query.until_ns is not None:
+                watchers.append(group.create_task(watch_clock(query.until_ns)))
+            while not reading.done:
+                changed.clear()
+                last = over  # what was written before the end is all read by the round that begins now
+                await reading.send_new()
+                if last:
+                    break
+                await changed.wait()
+            for watcher in watchers:
+                watcher.cancel()
+
+
+class _Reading:
+    """One client's way through the files of one log."""
+
+    def __init__(self, path: Path, query: LogQuery, write: Write) -> None:
+        self._path = path
+        self._query = query
+        self._write = write
+        self._rendering = Rendering(query)
+        self._files: list[LogFile] = []
+        """Still to be read, oldest first."""
+
+    @property
+    def done(self) -> bool:
+        return self._rendering.past_until
+
+    def close(self) -> None:
+        for file in self._files:
+            file.fd.close()
+
+    async def send_present(self) -> None:
+        """Send what is there now."""
+        loop = asyncio.get_running_loop()
+        self._files = await loop.run_in_executor(None, open_files, self._path)
+        if self._query.tail is not None:
+            self._files = list(await loop.run_in_executor(None, last_lines, self._files, self._query.tail))
+        while self._files and not self.done:
+            await self._send_rest(self._files[0])
+            if len(self._files) == 1:
+                return
+            self._files.pop(0).fd.close()
+
+    async def send_new(self) -> None:
+        """Send what has come since, through any number of rotations."""
+        while not self.done:
+            if not self._files:
+                self._files = open_files(self._path)  # the container's first output makes the file
+                if not self._files:
+                    return
+            # Looked up before the read: a file that has a successor is not written to any more.
+            following = successor(self._path, self._files[0]) if len(self._files) == 1 else None
+            if following is not None:
+                self._files.append(following)
+            await self._send_rest(self._files[0])
+            if len(self._files) == 1:
+                return
+            self._files.pop(0).fd.close()
+
+    async def _send_rest(self, file: LogFile) -> None:
+        """Send what is left of a file, up to its present end."""
+        loop = asyncio.get_running_loop()
+        while not self.done:
+            lines = file.read(cached=True)
+            if lines is None:
+                lines = await loop.run_in_executor(None, file.read)
+            if not lines:
+                return
+            piece = self._rendering.render(entries(lines))
+            if piece:
+                await self._write(piece)
+            await asyncio.sleep(0)  # a client that reads fast must not keep the loop from others

@@ -1,0 +1,221 @@
+"""Logs against a model: whatever the rotations, tail, since and until give what a plain list of lines would."""
+
+import asyncio
+import os
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from onggi.engine.lifecycle import State
+from onggi.engine.log_reader import LogFile, entries, fixed_time, last_lines, nanoseconds, open_files
+from onggi.engine.logs import LogQuery, Logs
+from onggi.engine.watch import DirectoryWatch
+from onggi.linux.fd import Fd
+
+START = datetime(2026, 12, 1, tzinfo=UTC)
+
+
+def line(number: int, stream: str = "stdout", text: str | None = None) -> bytes:
+    """Entry `number`, written `number` milliseconds after START."""
+    stamp = (START + timedelta(milliseconds=number)).strftime("%Y-%m-%dT%H:%M:%S.%f").rstrip("0").rstrip(".") + "Z"
+    log = f"line {number}\n" if text is None else text
+    return msgspec.json.encode({"log": log, "stream": stream, "time": stamp}) + b"\n"
+
+
+def stamp_ns(number: int) -> int:
+    return int(START.timestamp()) * 1_000_000_000 + number * 1_000_000
+
+
+class Writer:
+    """Writes a log and rotates it as a shim does."""
+
+    def __init__(self, path: Path, files: int = 5) -> None:
+        self.path, self.files = path, files
+        self.file = path.open("ab", buffering=0)
+
+    def write(self, data: bytes) -> None:
+        self.file.write(data)
+
+    def rotate(self) -> None:
+        self.file.close()
+        for number in range(self.files - 1, 0, -1):
+            old = self.path if number == 1 else Path(f"{self.path}.{number - 1}")
+            if old.exists():
+                old.rename(f"{self.path}.{number}")
+        self.file = self.path.open("ab", buffering=0)
+
+
+class Ending:
+    """A runtime whose container ends when it is told to."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+
+    async def wait(self, _id: str) -> None:
+        await self.ended.wait()
+
+
+def container(path: Path, state: State = State.EXITED) -> Any:
+    return SimpleNamespace(id="c", log_path=path, logs_to_file=True, state=state)
+
+
+async def read(path: Path, query: LogQuery) -> bytes:
+    pieces: list[bytes] = []
+
+    async def write(piece: bytes) -> None:
+        pieces.append(piece)
+
+    runtime: Any = Ending()
+    async with DirectoryWatch() as watch:
+        await Logs(runtime, watch).send(container(path), query, write)
+    return b"".join(pieces)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    counts=st.lists(st.integers(0, 30), min_size=1, max_size=4),
+    tail=st.none() | st.integers(0, 100),
+    since=st.none() | st.integers(0, 80),
+    until=st.none() | st.integers(0, 80),
+    long=st.booleans(),
+)
+def test_any_part_of_a_rotated_log(
+    counts: list[int], tail: int | None, since: int | None, until: int | None, long: bool
+) -> None:
+    filler = "x" * 7000 if long else "x"
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "c-json.log")
+        writer = Writer(path)
+        number = 0
+        for index, count in enumerate(counts):
+            if index:
+                writer.rotate()
+            for _ in range(count):
+                writer.write(line(number, text=f"{number} {filler}\n"))
+                number += 1
+        expected = list(range(number))
+        if tail is not None:
+            expected = expected[max(0, number - tail) :]
+        expected = [n for n in expected if (since is None or n >= since) and (until is None or n <= until)]
+        query = LogQuery(
+            stdout=True, stderr=True, framed=False, tail=tail,
+            since_ns=None if since is None else stamp_ns(since), until_ns=None if until is None else stamp_ns(until),
+        )  # fmt: skip
+        got = asyncio.run(read(path, query)).decode().splitlines()
+        assert got == [f"{n} {filler}" for n in expected]
+
+
+def test_frames_streams_timestamps_and_details(tmp_path: Path) -> None:
+    path = tmp_path / "c-json.log"
+    path.write_bytes(
+        line(500, "stdout", "out\n") + line(1000, "stderr", "err\n") + b'{"log":"\\u00e9","stream":"stdout",'
+        b'"time":"2026-12-01T00:00:02.123456789Z","attrs":{"l":"x y","A":"b"}}\n'
+    )  # fmt: skip
+    assert asyncio.run(read(path, LogQuery(stdout=True, stderr=True))) == (
+        b"\1\0\0\0\0\0\0\4out\n\2\0\0\0\0\0\0\4err\n\1\0\0\0\0\0\0\2\xc3\xa9"
+    )
+    assert asyncio.run(read(path, LogQuery(stdout=False, stderr=True, framed=False))) == b"err\n"
+    shown = asyncio.run(read(path, LogQuery(stdout=True, stderr=True, framed=False, timestamps=True, details=True)))
+    assert shown.decode() == (
+        "2026-12-01T00:00:00.500000000Z  out\n2026-12-01T00:00:01.000000000Z  err\n"
+        "2026-12-01T00:00:02.123456789Z A=b,l=x+y é"
+    )
+
+
+def test_a_damaged_line_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "c-json.log"
+    path.write_bytes(line(1) + b"\0" * 5000 + b"\n" + b'{"log":\n' + line(2) + b'{"log":"half')
+    assert asyncio.run(read(path, LogQuery(stdout=True, stderr=True, framed=False))) == b"line 1\nline 2\n"
+    path.write_bytes(b"\0" * 3_000_000 + b"\n" + line(3))
+    assert asyncio.run(read(path, LogQuery(stdout=True, stderr=True, framed=False))) == b"line 3\n"
+
+
+def test_times() -> None:
+    assert nanoseconds("2026-12-01T00:00:00Z") == stamp_ns(0)
+    assert nanoseconds("2026-12-01T00:00:00.000000001Z") == stamp_ns(0) + 1
+    assert nanoseconds("2026-12-01T00:00:00.5Z") == stamp_ns(500)
+    assert nanoseconds("never") == 0
+    assert fixed_time("2026-12-01T00:00:00.5Z") == "2026-12-01T00:00:00.500000000Z"
+    assert fixed_time("2026-12-01T00:00:00Z") == "2026-12-01T00:00:00.000000000Z"
+    assert fixed_time("2026-12-01T00:00:00.123456789Z") == "2026-12-01T00:00:00.123456789Z"
+
+
+async def _follow(path: Path) -> None:
+    """Write and rotate while a reader follows: it gets each line once, in order, and ends with the container."""
+    got: list[bytes] = []
+    news = asyncio.Event()
+
+    async def write(piece: bytes) -> None:
+        got.append(piece)
+        news.set()
+        await asyncio.sleep(0)
+
+    async def until_seen(text: bytes) -> None:
+        async with asyncio.timeout(60):
+            while text not in b"".join(got[-3:]):
+                news.clear()
+                await news.wait()
+
+    runtime: Any = Ending()
+    async with DirectoryWatch() as watch, asyncio.TaskGroup() as group:
+        logs = Logs(runtime, watch)
+        query = LogQuery(stdout=True, stderr=True, framed=False, follow=True)
+        following = group.create_task(logs.send(container(path, State.RUNNING), query, write))
+        await asyncio.sleep(0)
+        writer = Writer(path, files=4)
+        number = 0
+        for burst in range(40):
+            for _ in range(25):
+                writer.write(line(number))
+                number += 1
+            if burst % 3 == 0:
+                writer.rotate()
+            if burst % 3 == 1:
+                await until_seen(b"line %d\n" % (number - 1))
+        runtime.ended.set()
+        await following
+    assert b"".join(got).decode().splitlines() == [f"line {n}" for n in range(number)]
+
+
+def test_following_over_rotations(tmp_path: Path) -> None:
+    asyncio.run(_follow(tmp_path / "c-json.log"))
+
+
+def test_following_ends_at_until(tmp_path: Path) -> None:
+    path = tmp_path / "c-json.log"
+    path.write_bytes(line(1))
+
+    async def follow() -> None:
+        runtime: Any = Ending()
+        query = LogQuery(stdout=True, stderr=True, follow=True, until_ns=time.time_ns() + 50_000_000)
+
+        async def write(_piece: bytes) -> None:
+            return
+
+        async with DirectoryWatch() as watch, asyncio.timeout(60):
+            await Logs(runtime, watch).send(container(path, State.RUNNING), query, write)
+
+    asyncio.run(follow())
+
+
+def test_the_last_lines_of_a_large_file(tmp_path: Path) -> None:
+    path = tmp_path / "c-json.log"
+    with path.open("wb") as file:
+        for n in range(20_000):
+            file.write(line(n))
+    log = LogFile(Fd(os.open(path, os.O_RDONLY)))
+    assert log.seek_last(3) == 3
+    assert [entry.log for entry in entries(log.read() or b"")] == ["line 19997\n", "line 19998\n", "line 19999\n"]
+    assert log.seek_last(50_000) == 20_000
+    assert log.offset == 0
+    log.fd.close()
+    (whole,) = last_lines(open_files(path), 0)
+    assert whole.read() == b""
+    whole.fd.close()

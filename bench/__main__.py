@@ -14,7 +14,7 @@ from tests.engine import Engine
 from tests.images import busybox_archive
 from tests.peers import docker_command, peer_socket
 
-from bench.rows import ROWS, Side
+from bench.rows import ROWS, Side, stop_registry
 
 
 def main() -> int:
@@ -56,6 +56,7 @@ def main() -> int:
                 spread = " ".join(f"{min(values):.1f}–{max(values):.1f}" for values in found.values())
                 print(f"{row.title:<34} {theirs:>9.1f} {row.unit:<2} {ours:>9.1f} {row.unit:<2}   1/{1 / ratio:<5.1f}   "
                       f"≤ 1/{1 / row.goal:g}{'' if met else ' MISSED'}   ({spread})", flush=True)  # fmt: skip
+    stop_registry()
     if missed:
         print(f"goals missed: {', '.join(missed)}")
     return 0

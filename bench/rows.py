@@ -1,7 +1,9 @@
 """What is measured: each row prepares a side, measures it once at a time, and cleans it up."""
 
 import os
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.peers import docker_command
+from tests.registry import Registry
+
+from bench.big_image import push
 
 IMAGE = "busybox:latest"
 
@@ -204,6 +209,58 @@ def _measure_logs(side: Side) -> float:
     return taken
 
 
+BIG = Path("/var/cache/onggi-bench")
+_registry: list[Registry] = []
+
+
+def _prepare_pull(side: Side) -> None:
+    if not _registry:
+        _registry.append(Registry(Path(tempfile.mkdtemp(prefix="onggi-bench-registry-"))).start())
+        push(BIG, _registry[0].host, "bench/big")
+    _forget_big(side)
+
+
+def stop_registry() -> None:
+    """End the registry that the transfer rows started, and remove what it stored."""
+    while _registry:
+        running = _registry.pop()
+        running.stop()
+        shutil.rmtree(running.directory)
+
+
+def _big() -> str:
+    return f"{_registry[0].host}/bench/big:1"
+
+
+def _forget_big(side: Side) -> None:
+    """The image and whatever of its layers: the next pull begins with nothing."""
+    subprocess.run(
+        [docker_command(), "-H", f"unix://{side.socket}", "rmi", "-f", _big()], capture_output=True, check=False
+    )
+
+
+def _measure_pull(side: Side) -> float:
+    _forget_big(side)
+    side.stock("info")  # Onggi deletes behind the answer: let it begin
+    os.sync()
+    return side.timed("pull", "-q", _big())
+
+
+def _measure_push(side: Side) -> float:
+    """To a registry that has none of it."""
+    with tempfile.TemporaryDirectory(prefix="onggi-bench-registry-") as directory, Registry(Path(directory)) as empty:
+        target = f"{empty.host}/bench/big:1"
+        side.stock("tag", _big(), target)
+        taken = side.timed("push", "-q", target)
+        side.stock("rmi", target)
+    return taken
+
+
+def _prepare_push(side: Side) -> None:
+    _prepare_pull(side)
+    side.stock("pull", "-q", _big())
+
+
 ROWS: dict[str, Row] = {
     "run-bridge": Row("run --rm busybox true (bridge)", lambda side: side.timed("run", "--rm", IMAGE, "true"), 1 / 10),
     "run-none": Row(
@@ -234,6 +291,12 @@ ROWS: dict[str, Row] = {
         warm_up=0,
         prepare=_prepare_idle,
         clean=_remove_all,
+    ),
+    "pull": Row(
+        "pull of 10 layers, 760 MB", _measure_pull, 1 / 2, rounds=3, warm_up=0, prepare=_prepare_pull, clean=_forget_big
+    ),
+    "push": Row(
+        "push of the same", _measure_push, 1 / 2, rounds=3, warm_up=0, prepare=_prepare_push, clean=_forget_big
     ),
     "engine": Row(
         "the engine, no container", lambda side: _pss_mib(_own_pids(side)), 1 / 2, unit="MB", rounds=3, warm_up=0

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from onggi.linux.cgroup import Counters
+    from onggi.linux.counters import Counters
     from onggi.linux.fd import Fd
     from onggi.oci.root import DirectoryRoot, OverlayRoot
     from onggi.oci.spec import LinuxResources, Process, Spec

@@ -4,7 +4,14 @@ The sentences are matched on: the docker command line ends with 127 where it rea
 "no such file or directory", with 126 for "permission denied" or "is a directory", else with 125.
 """
 
-from onggi.errors import InvalidParameter, System
+from onggi.errors import InvalidParameter, OnggiError, System
+from onggi.runtime.init import StartFailure
+
+_CONTAINER = (
+    "failed to create task for container: failed to create shim task: OCI runtime create failed: "
+    "unable to start container process: error during container init: "
+)
+_EXEC = "OCI runtime exec failed: exec failed: unable to start container process: "
 
 
 class CommandNotFound(InvalidParameter):
@@ -29,3 +36,15 @@ class InvalidStart(InvalidParameter):
     """The container could not be set up as asked: a bad user, working directory or mount. Mended by the user."""
 
     exit_status = 128
+
+
+def failure(cause: StartFailure, *, exec: bool) -> OnggiError:
+    """What the user is told when a process was not reached. `exec`: it was one more process in a container."""
+    sentence = (_EXEC if exec else _CONTAINER) + cause.text
+    match cause.exit_status:
+        case CommandNotFound.exit_status:
+            return CommandNotFound(sentence)
+        case CannotRun.exit_status:
+            return CannotRun(sentence)
+    # Without an errno it was not the kernel that refused but the request that made no sense in this root.
+    return InvalidStart(sentence) if cause.code == 0 else StartFailed(sentence)

@@ -10,196 +10,493 @@ A shim outlives the daemon. What it needs to be found again lies beneath the eng
     <exec_root>/containers/<id>/cgroup      the path of the container's cgroup, written before the start
 """
 
+import _socket
+import asyncio
+import contextlib
+import logging
+import os
+import signal as signals
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Any, Self, TypeVar
 
-if TYPE_CHECKING:
-    from onggi.linux.counters import Counters
-    from onggi.linux.fd import Fd
-    from onggi.oci.root import DirectoryRoot, OverlayRoot
-    from onggi.oci.spec import LinuxResources, Process, Spec
+import msgspec
 
+from onggi import jsontext
+from onggi.errors import System
+from onggi.linux import message
+from onggi.linux.cgroup import Cgroup
+from onggi.linux.counters import Counters
+from onggi.linux.fd import Fd
+from onggi.oci.spec import LinuxResources, Spec
+from onggi.oci.spec import Process as ProcessSpec
+from onggi.runtime import host
+from onggi.runtime.failure import CannotRun, CommandNotFound, InvalidStart, StartFailed
+from onggi.runtime.launch import Launcher
+from onggi.runtime.plan import plan, plan_exec
+from onggi.runtime.process import NotRunning, Process, ShimVanished, exit_status, flags, lost_status
+from onggi.runtime.request import Attachment, ExitStatus, LogFile, Start, Started
+from onggi.runtime.shim import SOCKET, STATUS
 
-@dataclass(frozen=True, slots=True)
-class LogFile:
-    """Docker's json-file log: `path`, then `path`.1 (newest) to `path`.<max_files - 1> (oldest)."""
+__all__ = [
+    "Attachment",
+    "CannotRun",
+    "CommandNotFound",
+    "ExitStatus",
+    "InvalidStart",
+    "LogFile",
+    "NotRunning",
+    "Runtime",
+    "Start",
+    "StartFailed",
+    "Started",
+]
 
-    path: Path
-    max_size_bytes: int | None = None
-    """The file is put aside when it has reached this size; None: it grows without end."""
-    max_files: int = 1
+log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
-    """One client. Its connection is handed to the shim, which speaks to it from then on, whatever the daemon does.
+CONFIG = "config.json"
+_ANSWER_S = 30.0
+"""A shim that is found again answers at once, unless somebody has stopped it."""
+_EMPTY_WAIT_S = 30.0
+_EMPTY_STEP_S = 0.01
+_BLOCKING_CALLS = 16
 
-    A start or attach that succeeds closes `connection` here; one that raises leaves it open and untouched, so that
-    the caller can still answer.
-    """
-
-    connection: "Fd"
-    """The client's own socket, or one end of a pair where the client speaks TLS."""
-    stdin: bool
-    stdout: bool
-    stderr: bool
-    framed: bool
-    """Output in frames of 8-byte headers (without a terminal)."""
-    initial: bytes = b""
-    """Sent before any output: the head of the HTTP answer. Not sent when the start fails."""
-    received: bytes = b""
-    """What was already read from the client: the beginning of its stdin."""
-    detach_keys: bytes = b""
-    """With a terminal: the keys that end this attachment and leave the container running. b"": none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What is needed to start a container."""
-
-    id: str
-    spec: "Spec"
-    root: "OverlayRoot | DirectoryRoot"
-    terminal: bool = False
-    open_stdin: bool = False
-    """False: the container reads /dev/null."""
-    stdin_once: bool = False
-    """The container's stdin is closed when the first attached client's stdin has ended (never on a terminal)."""
-    log: LogFile | None = None
-    network: "Fd | None" = None
-    """Network namespace to join. Stays the caller's. None: as the spec says."""
-    attachments: Sequence[Attachment] = ()
-    """Clients that attached before the start: they lose no byte."""
-    console_size: tuple[int, int] | None = None
-    """Rows, columns."""
-    trace: bool = False
-    """Measure the phases of this start; see Started.trace."""
+_encode_spec = msgspec.json.Encoder().encode
+_decode_spec = msgspec.json.Decoder(Spec).decode
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A running process."""
+class _Container:
+    """A container that this daemon has started or found again."""
 
-    pid: int
-    start_time: int
-    """Clock ticks after boot (/proc/PID/stat, field 22): with the pid it names a process for good."""
-    trace: tuple[tuple[str, int], ...] = ()
-    """Phases in order, each with the nanoseconds it took, when Start.trace asked for them."""
+    __slots__ = ("cgroup", "process", "spec")
 
-
-@dataclass(frozen=True, slots=True)
-class ExitStatus:
-    """How a process ended."""
-
-    code: int
-    """0 to 255; 128 + n for one killed by signal n."""
-    oom_killed: bool
-    finished_at: datetime
-    lost: bool = False
-    """The shim was killed, so the code is an assumption; the container's processes were killed then."""
+    def __init__(self, process: Process, spec: Spec, cgroup: Cgroup) -> None:
+        self.process = process
+        self.spec = spec
+        self.cgroup = cgroup
 
 
 class Runtime:
     """The containers of one engine. Enter it before use; leaving it leaves the containers running.
 
     `detached(id, exec_id)` is called when a client used its detach keys; exec_id is "" for the container itself.
+    `spool_root`: where the shims keep what slow clients have not read yet; a directory on a disk, not a tmpfs.
     """
 
-    def __init__(self, exec_root: Path, *, detached: Callable[[str, str], None] | None = None) -> None:
-        raise NotImplementedError
+    def __init__(
+        self, exec_root: Path, *, spool_root: Path | None = None, detached: Callable[[str, str], None] | None = None
+    ) -> None:
+        self._root = exec_root / "containers"
+        self._spool = spool_root or exec_root
+        self._detached = detached or (lambda id, exec_id: None)
+        self._containers: dict[str, _Container] = {}
+        self._execs: dict[str, Process] = {}
+        self._launcher = Launcher()
+        self._host = host.probe()
+        self._tasks = asyncio.TaskGroup()
+        self._calls = ThreadPoolExecutor(_BLOCKING_CALLS, thread_name_prefix="runtime")
 
     async def __aenter__(self) -> Self:
-        raise NotImplementedError
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await self._launcher.__aenter__()
+        await self._tasks.__aenter__()
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        raise NotImplementedError
+        try:
+            await self._tasks.__aexit__(kind, error, trace)
+        finally:
+            for container in self._containers.values():
+                container.process.close()
+            for process in self._execs.values():
+                process.close()
+            await self._launcher.__aexit__()
+            self._calls.shutdown(wait=False)
+
+    @property
+    def launcher_pid(self) -> int | None:
+        return self._launcher.pid
+
+    # Containers
 
     async def start(self, start: Start) -> Started:
         """Start a container. Raises CommandNotFound, CannotRun, InvalidStart, StartFailed; then nothing is left."""
-        raise NotImplementedError
+        begun_ns = time.monotonic_ns()
+        previous = self._containers.get(start.id)
+        if previous is not None:
+            await previous.process.settled()
+            del self._containers[start.id]
+        spec = start.spec
+        assert spec.linux is not None
+        compiled = plan(spec, self._host, start.root, network=start.network is not None)
+        cgroup = Cgroup(spec.linux.cgroups_path)
+        directory = self._prepare(start.id, spec)
+        order = {
+            "cgroup": cgroup.path,
+            "clients": [flags(attachment) for attachment in start.attachments],
+            "directory": str(directory),
+            "files": ["network"] if start.network is not None else [],
+            "log": [str(start.log.path), start.log.max_size_bytes, start.log.max_files] if start.log else None,
+            "open_stdin": start.open_stdin,
+            "own_pids": _own_pids(spec),
+            "plan": compiled.data(),
+            "size": start.console_size,
+            "spool": str(self._spool),
+            "stdin_once": start.stdin_once,
+            "terminal": start.terminal,
+            "trace": start.trace,
+        }
+        files = [start.network] if start.network is not None else []
+        try:
+            process = await self._order(
+                order,
+                [*files, *(attachment.connection for attachment in start.attachments)],
+                describe=f"container {start.id}",
+                detached=partial(self._detached, start.id, ""),
+                lost=partial(self._lost, start.id),
+                begun_ns=begun_ns,
+            )
+        except BaseException:
+            await self._call(self._clear, directory, cgroup)
+            raise
+        self._containers[start.id] = _Container(process, spec, cgroup)
+        for attachment in start.attachments:
+            attachment.connection.close()
+        assert process.started is not None
+        return process.started
 
     async def adopt(self, id: str) -> Started | ExitStatus | None:
         """After a restart of the daemon: find the container again. None: nothing is known of it (never started, or
         before this boot). A container whose shim is gone is killed and cleaned up: ExitStatus(137, lost=True)."""
-        raise NotImplementedError
+        directory = self._root / id
+        try:
+            spec = _decode_spec((directory / CONFIG).read_bytes())
+        except FileNotFoundError:
+            return None
+        except msgspec.DecodeError:
+            # The daemon was killed while it wrote the file, so nothing was started.
+            return None
+        assert spec.linux is not None
+        cgroup = Cgroup(spec.linux.cgroups_path)
+        socket = _connect(directory)
+        if socket is not None:
+            process = Process(
+                socket,
+                describe=f"container {id}",
+                exec=False,
+                detached=partial(self._detached, id, ""),
+                lost=partial(self._lost, id),
+            )
+            self._containers[id] = _Container(process, spec, cgroup)
+            try:
+                async with asyncio.timeout(_ANSWER_S):
+                    return await process.answer()
+            except ShimVanished:
+                pass  # it was about to end when we connected
+            except TimeoutError as error:
+                raise System(f"the shim of container {id} does not answer: is it stopped?") from error
+        status = _written_status(directory)
+        if status is None:
+            status = lost_status()
+        await self._call(_end_cgroup, cgroup)
+        if (known := self._containers.get(id)) is not None:
+            known.process.end(status)
+            known.process.settle()
+        return status
 
     def known(self) -> list[str]:
         """The IDs beneath the exec root, for reconciling with the engine's own list."""
-        raise NotImplementedError
+        return sorted(entry.name for entry in self._root.iterdir())
 
     async def wait(self, id: str) -> ExitStatus:
         """Wait until the container has ended; at once when it has. Its log is complete then. May be cancelled."""
-        raise NotImplementedError
+        container = self._containers.get(id)
+        if container is not None:
+            return await container.process.ended()
+        status = _written_status(self._root / id)
+        if status is None:
+            raise NotRunning(f"container {id} is not running")
+        return status
 
     async def attach(self, id: str, attachment: Attachment) -> None:
-        """Hand a client to the container. Raises Conflict when it is not running."""
-        raise NotImplementedError
+        """Hand a client to the container. Raises NotRunning."""
+        await self._running(id).process.attach(attachment)
 
     async def resize(self, id: str, rows: int, columns: int) -> None:
-        raise NotImplementedError
+        """Set the size of its terminal, in characters; without one nothing happens. Raises NotRunning."""
+        await self._running(id).process.resize(rows, columns)
 
     async def signal(self, id: str, number: int) -> None:
-        """Send a signal to the container's first process. Raises Conflict when it is not running."""
-        raise NotImplementedError
+        """Send a signal to the container's first process. Raises NotRunning."""
+        self._running(id).process.signal(number)
 
     async def pause(self, id: str) -> None:
-        raise NotImplementedError
+        """Freeze every process of the container. Raises NotRunning."""
+        await self._call(self._running(id).cgroup.freeze)
 
     async def unpause(self, id: str) -> None:
-        raise NotImplementedError
+        """Let it go on. Raises NotRunning."""
+        await self._call(self._running(id).cgroup.thaw)
 
     async def kill_all(self, id: str) -> None:
-        """SIGKILL to every process of the container; a paused one is thawed for it."""
-        raise NotImplementedError
+        """SIGKILL to every process of the container; a paused one is thawed for it. Raises NotRunning."""
+        await self._call(self._running(id).cgroup.kill)
 
-    async def update(self, id: str, resources: "LinuxResources") -> None:
-        raise NotImplementedError
+    async def update(self, id: str, new: LinuxResources) -> None:
+        """Change the limits of a running container. Raises NotRunning, InvalidParameter."""
+        from onggi.runtime import resources
 
-    async def counters(self, id: str) -> "Counters":
-        """What the container's cgroup has counted: for `stats`."""
-        raise NotImplementedError
+        container = self._running(id)
+        await self._call(container.cgroup.apply, resources.writes(new, self._host))
+
+    async def counters(self, id: str) -> Counters:
+        """What the container's cgroup has counted: for `stats`. Raises NotRunning."""
+        return await self._call(self._running(id).cgroup.counters)
 
     async def pids(self, id: str) -> list[int]:
-        """Every process of the container, as host pids."""
-        raise NotImplementedError
+        """Every process of the container, as host pids. Raises NotRunning."""
+        return await self._call(self._running(id).cgroup.pids)
+
+    async def forget(self, id: str) -> None:
+        """Remove what is left of a container that has ended: its cgroup and its directory. Twice is fine."""
+        container = self._containers.get(id)
+        if container is not None:
+            await container.process.settled()
+            container.process.close()
+            self._containers.pop(id, None)
+            if container.process.clean:
+                _remove(self._root / id)
+                return
+        await self._call(self._clear, self._root / id, None)
+
+    # Execs
 
     async def exec(
         self,
         id: str,
         exec_id: str,
-        process: "Process",
+        process: ProcessSpec,
         *,
         terminal: bool,
         open_stdin: bool,
         attachments: Sequence[Attachment],
         console_size: tuple[int, int] | None = None,
     ) -> Started:
-        """Run one more process in a running container, under a shim of its own. Raises as `start` does."""
-        raise NotImplementedError
+        """Run one more process in a running container, under a shim of its own. Raises as `start` does, NotRunning."""
+        container = self._running(id)
+        pidfd = container.process.pidfd
+        assert pidfd is not None
+        order = {
+            "cgroup": "",
+            "clients": [flags(attachment) for attachment in attachments],
+            "directory": "",
+            "files": ["pidfd"],
+            "log": None,
+            "open_stdin": open_stdin,
+            "own_pids": True,
+            "plan": plan_exec(process, container.spec, self._host).data(),
+            "size": console_size,
+            "spool": str(self._spool),
+            "stdin_once": True,
+            "terminal": terminal,
+            "trace": False,
+        }
+        started = await self._order(
+            order,
+            [pidfd, *(attachment.connection for attachment in attachments)],
+            describe=f"exec {exec_id}",
+            detached=partial(self._detached, id, exec_id),
+            lost=partial(self._lost_exec, exec_id),
+        )
+        self._execs[exec_id] = started
+        for attachment in attachments:
+            attachment.connection.close()
+        assert started.started is not None
+        return started.started
 
     async def wait_exec(self, exec_id: str) -> ExitStatus:
-        raise NotImplementedError
+        """Wait until it has ended; at once when it has. Raises NotRunning for one that was never started here."""
+        return await self._exec(exec_id).ended()
 
     def exec_status(self, exec_id: str) -> ExitStatus | None:
         """How the exec ended, None while it runs. Known before its clients see the end of their streams."""
-        raise NotImplementedError
+        return self._exec(exec_id).status
 
     async def resize_exec(self, exec_id: str, rows: int, columns: int) -> None:
-        raise NotImplementedError
+        """As `resize`."""
+        await self._exec(exec_id).resize(rows, columns)
 
     async def signal_exec(self, exec_id: str, number: int) -> None:
-        raise NotImplementedError
+        """As `signal`."""
+        self._exec(exec_id).signal(number)
 
     def forget_exec(self, exec_id: str) -> None:
-        """Drop the status of an exec that has ended."""
-        raise NotImplementedError
+        """Drop the status of an exec that has ended. Twice is fine."""
+        process = self._execs.pop(exec_id, None)
+        if process is not None:
+            process.close()
 
-    async def forget(self, id: str) -> None:
-        """Remove what is left of a container that has ended: its cgroup and its directory. Twice is fine."""
-        raise NotImplementedError
+    # Beneath both
+
+    async def _order(
+        self,
+        order: dict[str, Any],
+        descriptors: Sequence[Fd],
+        *,
+        describe: str,
+        detached: Callable[[], None],
+        lost: Callable[[], None],
+        begun_ns: int = 0,
+    ) -> Process:
+        """Hand an order to a shim and wait until the process runs."""
+        while True:
+            generation = self._launcher.generation
+            ours, theirs = message.pair()
+            process = Process(
+                ours,
+                describe=describe,
+                exec=not order["directory"],
+                detached=detached,
+                lost=lost,
+                begun_ns=begun_ns,
+            )
+            try:
+                with theirs:
+                    await self._launcher.order(order, [theirs, *descriptors])
+                await process.answer()
+            except ShimVanished as error:
+                process.close()
+                if self._launcher.died_since(generation):
+                    # The order was lost with it: no shim took it, or that one was killed, too.
+                    if order["directory"]:
+                        await self._call(_undo, Path(order["directory"]), Cgroup(order["cgroup"]))
+                    continue
+                raise StartFailed(f"the shim of {describe} was killed") from error
+            except BaseException:
+                process.close()
+                raise
+            return process
+
+    def _prepare(self, id: str, spec: Spec) -> Path:
+        directory = self._root / id
+        try:
+            directory.mkdir(mode=0o700)
+        except FileExistsError:
+            _remove(directory)
+            directory.mkdir(mode=0o700)
+        (directory / CONFIG).write_bytes(_encode_spec(spec))
+        return directory
+
+    def _running(self, id: str) -> _Container:
+        container = self._containers.get(id)
+        if container is None or container.process.status is not None:
+            raise NotRunning(f"container {id} is not running")
+        return container
+
+    def _exec(self, exec_id: str) -> Process:
+        try:
+            return self._execs[exec_id]
+        except KeyError:
+            raise NotRunning(f"exec {exec_id} is not running") from None
+
+    def _lost(self, id: str) -> None:
+        self._tasks.create_task(self._end_lost(id), name=f"clean up after the shim of {id}")
+
+    async def _end_lost(self, id: str) -> None:
+        """The shim's connection has ended without a word. It has written the status, or was killed."""
+        container = self._containers[id]
+        status = _written_status(self._root / id)
+        if status is None:
+            log.error("the shim of container %s was killed; the container is killed, too", id)
+            status = lost_status()
+        await self._call(_end_cgroup, container.cgroup)
+        container.process.end(status)
+        container.process.settle()
+
+    def _lost_exec(self, exec_id: str) -> None:
+        process = self._execs.get(exec_id)
+        if process is not None:
+            with contextlib.suppress(NotRunning):
+                process.signal(signals.SIGKILL)
+            process.end(lost_status())
+            process.settle()
+
+    def _clear(self, directory: Path, cgroup: Cgroup | None) -> None:
+        if cgroup is None:
+            with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
+                spec = _decode_spec((directory / CONFIG).read_bytes())
+                if spec.linux is not None:
+                    cgroup = Cgroup(spec.linux.cgroups_path)
+        if cgroup is not None:
+            _end_cgroup(cgroup)
+        _remove(directory)
+
+    async def _call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run what may block: one container that does not freeze or die must not stop the loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._calls, function, *arguments)
+
+
+def _own_pids(spec: Spec) -> bool:
+    assert spec.linux is not None
+    return any(namespace.type == "pid" and not namespace.path for namespace in spec.linux.namespaces)
+
+
+def _connect(directory: Path) -> Fd | None:
+    """A connection to the shim that listens in `directory`; None when there is none."""
+    socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+    try:
+        with Fd(os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as opened:
+            socket.connect(f"/proc/self/fd/{opened.fileno()}/{SOCKET}")
+    except (FileNotFoundError, ConnectionRefusedError):
+        socket.close()
+        return None
+    except BaseException:
+        socket.close()
+        raise
+    return Fd(socket.detach())
+
+
+def _written_status(directory: Path) -> ExitStatus | None:
+    try:
+        written = jsontext.loads((directory / STATUS).read_bytes())
+    except FileNotFoundError:
+        return None
+    return exit_status(written["code"], written["oom_killed"], written["finished_at_ns"])
+
+
+def _end_cgroup(cgroup: Cgroup) -> None:
+    """Kill what is in it, wait until it is gone, remove it. Blocks. One that is gone already is fine."""
+    deadline = time.monotonic() + _EMPTY_WAIT_S
+    while True:
+        cgroup.kill()
+        try:
+            cgroup.delete()
+            return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise System(f"the processes of {cgroup.path} do not end: {error.strerror}") from error
+        time.sleep(_EMPTY_STEP_S)
+
+
+def _undo(directory: Path, cgroup: Cgroup) -> None:
+    """Back to before an order."""
+    _end_cgroup(cgroup)
+    (directory / SOCKET).unlink(missing_ok=True)
+
+
+def _remove(directory: Path) -> None:
+    """Remove a container's directory, which holds files only."""
+    try:
+        for name in os.listdir(directory):
+            os.unlink(directory / name)
+        directory.rmdir()
+    except FileNotFoundError:
+        return

@@ -1,0 +1,89 @@
+"""What the engine asks of the runtime, and what it is told."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from onggi.linux.fd import Fd
+from onggi.oci.root import DirectoryRoot, OverlayRoot
+from onggi.oci.spec import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class LogFile:
+    """Docker's json-file log: `path`, then `path`.1 (newest) to `path`.<max_files - 1> (oldest)."""
+
+    path: Path
+    max_size_bytes: int | None = None
+    """The file is put aside when it has reached this size; None: it grows without end."""
+    max_files: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One client. Its connection is handed to the shim, which speaks to it from then on, whatever the daemon does.
+
+    A start or attach that succeeds closes `connection` here; one that raises leaves it open and untouched, so that
+    the caller can still answer.
+    """
+
+    connection: Fd
+    """The client's own socket, or one end of a pair where the client speaks TLS."""
+    stdin: bool
+    stdout: bool
+    stderr: bool
+    framed: bool
+    """Output in frames of 8-byte headers (without a terminal)."""
+    initial: bytes = b""
+    """Sent before any output: the head of the HTTP answer. Not sent when the start fails."""
+    received: bytes = b""
+    """What was already read from the client: the beginning of its stdin."""
+    detach_keys: bytes = b""
+    """With a terminal: the keys that end this attachment and leave the container running. b"": none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What is needed to start a container."""
+
+    id: str
+    spec: Spec
+    root: OverlayRoot | DirectoryRoot
+    terminal: bool = False
+    open_stdin: bool = False
+    """False: the container reads /dev/null."""
+    stdin_once: bool = False
+    """The container's stdin is closed when the first attached client's stdin has ended (never on a terminal)."""
+    log: LogFile | None = None
+    network: Fd | None = None
+    """Network namespace to join. Stays the caller's. None: as the spec says."""
+    attachments: Sequence[Attachment] = ()
+    """Clients that attached before the start: they lose no byte."""
+    console_size: tuple[int, int] | None = None
+    """Rows, columns."""
+    trace: bool = False
+    """Measure the phases of this start; see Started.trace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A running process."""
+
+    pid: int
+    start_time: int
+    """Clock ticks after boot (/proc/PID/stat, field 22): with the pid it names a process for good."""
+    trace: tuple[tuple[str, int], ...] = ()
+    """Phases in order, each with the nanoseconds it took, when Start.trace asked for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExitStatus:
+    """How a process ended."""
+
+    code: int
+    """0 to 255; 128 + n for one killed by signal n."""
+    oom_killed: bool
+    finished_at: datetime
+    lost: bool = False
+    """The shim was killed, so the code is an assumption; the container's processes were killed then."""

@@ -1,0 +1,351 @@
+"""The shim: parent of one container's init, or of one exec'd process. Forked by the launcher, it outlives the daemon.
+
+Between daemon and shim, each message a JSON list over SEQPACKET, descriptors beside it:
+
+    daemon                                        shim
+      order (an object, see `_Order`) ──────────►   by the launcher's socket: whichever idle shim takes it
+        [connection, *files, *clients]              prepares stdio, log, socket; starts the program
+                       ◄────────────────────────  ["started", pid, start_time, stamps] [pidfd]
+                                                   or ["failed", step, errno, sentence, exit_status], then it ends
+      ["attach", flags…] [client] ──────────────►
+      ["resize", rows, columns] ────────────────►
+                       ◄────────────────────────  ["detached"]          a client used its detach keys
+                       ◄────────────────────────  ["exited", code, oom_killed, finished_at_ns]
+                       ◄────────────────────────  ["settled"]           the cgroup is gone, too
+                       ◄────────────────────────  end of the connection: nothing of the container is touched any more
+
+A daemon that was restarted connects to `shim.sock` in the container's directory and is told ["started", …] or the end;
+the newest connection is the one that counts. Without any, the shim goes on all the same: the exit status is in
+`status` before it is told. Clients that still have something to get are served after the end.
+"""
+
+import _signal
+import _socket
+import os
+import select
+import time
+
+from onggi import jsontext
+from onggi.linux import message
+from onggi.linux.cgroup import Cgroup
+from onggi.linux.fd import Fd
+from onggi.runtime import init, join
+from onggi.runtime.client import Client
+from onggi.runtime.log_file import LogWriter
+from onggi.runtime.poll import IN, Poll
+from onggi.runtime.stdio import Stdio
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+SOCKET = "shim.sock"
+STATUS = "status"
+_EMPTY_WAIT_S = 10.0
+"""How long killed processes are waited for; one in an uninterruptible call may take any time."""
+_EMPTY_STEP_S = 0.002
+_SO_PEERCRED_BYTES = 12
+
+
+class _Order:
+    """What the daemon asked for. The members of the JSON object have these names."""
+
+    __slots__ = (
+        "cgroup",  # its path, "" for an exec
+        "clients",  # [stdin, stdout, stderr, framed, initial, received, detach keys]; their sockets come last
+        "directory",  # of the container, for socket and status; "" for an exec
+        "files",  # names of the descriptors after the connection, for the plan
+        "log",  # [path, max_size_bytes, max_files] or null
+        "open_stdin",
+        "own_pids",  # the program is pid 1 of its own namespace: with it, all end
+        "plan",
+        "size",  # [rows, columns] or null
+        "spool",  # directory for what slow clients have not read
+        "stdin_once",
+        "terminal",
+        "trace",
+    )
+
+    def __init__(self, values: "dict[str, Any]") -> None:
+        for name in self.__slots__:
+            setattr(self, name, values[name])
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> "Any": ...
+
+
+def serve(orders: int, taken: int, launcher: int) -> None:
+    """Wait for an order, carry it out, return when nothing is left to do.
+
+    `orders`: the socket shared with the launcher and its other idle shims. `taken`: a pipe on which the launcher is
+    told that this one is idle no more. `launcher`: a pipe that ends when the launcher has died.
+    """
+    os.setsid()
+    idle = select.poll()
+    idle.register(orders, IN)
+    idle.register(launcher, IN)
+    while True:
+        idle.poll()
+        try:
+            order = message.receive(orders)
+        except BlockingIOError:  # another shim was faster, or only the launcher's end has woken us
+            if _ended(launcher):
+                return
+            continue
+        if order is None:
+            return
+        break
+    stamps = [time.monotonic_ns()]
+    os.write(taken, os.getpid().to_bytes(4, "little"))
+    for descriptor in (orders, taken, launcher):
+        os.close(descriptor)
+    _Shim(order.descriptors[0]).run(_Order(jsontext.loads(order.payload)), order.descriptors[1:], stamps)
+
+
+def _ended(pipe: int) -> bool:
+    poll = select.poll()
+    poll.register(pipe, IN)
+    return bool(poll.poll(0))
+
+
+class _Shim:
+    """One container or exec."""
+
+    __slots__ = (
+        "_code",
+        "_connection",
+        "_directory",
+        "_listener",
+        "_pid",
+        "_poll",
+        "_spool",
+        "_start_time",
+        "_stdio",
+        "_terminal",
+        "_wake",
+    )
+
+    def __init__(self, connection: Fd) -> None:
+        self._connection = connection
+        os.set_blocking(connection.fileno(), False)
+        self._poll = Poll()
+        self._listener: "_socket.socket | None" = None
+        self._code: "int | None" = None
+
+    def run(self, order: _Order, descriptors: "list[Fd]", stamps: "list[int]") -> None:
+        self._directory: str = order.directory
+        self._spool: str = order.spool
+        self._terminal: bool = order.terminal
+        cgroup: str = order.cgroup
+        own_pids: bool = order.own_pids
+        try:
+            self._start(order, descriptors, stamps)
+        except init.StartFailure as failure:
+            self._tell(["failed", *failure.data()])
+            return
+        except OSError as error:
+            where = f": {error.filename}" if error.filename else ""
+            self._tell(["failed", "shim", error.errno or 0, f"{error.strerror}{where}", 125])
+            return
+        del order, descriptors, stamps
+        while self._code is None:
+            self._poll.turn()
+        self._end(Cgroup(cgroup) if cgroup else None, own_pids=own_pids)
+        while self._poll:
+            self._poll.turn()
+
+    def _start(self, order: _Order, descriptors: "list[Fd]", stamps: "list[int]") -> None:
+        log = LogWriter(*order.log) if order.log else None
+        self._stdio = Stdio(
+            self._poll,
+            log,
+            open_stdin=order.open_stdin,
+            stdin_once=order.stdin_once,
+            detached=lambda: self._tell(["detached"]),
+        )
+        named = dict(zip(order.files, descriptors, strict=False))
+        files = {name: descriptor.fileno() for name, descriptor in named.items()}
+        if not order.terminal:
+            files.update(self._stdio.prepare())
+        if order.directory:
+            self._listen()
+        self._wait_for_children()
+        stamps.append(time.monotonic_ns())
+        spawn = init.spawn if order.directory else join.spawn
+        child = spawn(order.plan, files)
+        stamps.append(time.monotonic_ns())
+        self._pid = child.pid
+        self._start_time = child.start_time
+        console = -1
+        if child.console is not None:
+            console = child.console.take()
+        for descriptor in named.values():
+            descriptor.close()
+        self._stdio.begin(console)
+        if order.size:
+            self._stdio.resize(*order.size)
+        for client, flags in zip(descriptors[len(named) :], order.clients, strict=True):
+            self._attach(client, flags)
+        self._tell(["started", child.pid, child.start_time, stamps if order.trace else []], [child.pidfd])
+        child.pidfd.close()
+        self._poll.watch(self._connection.fileno(), IN, self._hear)
+        if self._listener is not None:
+            self._poll.watch(self._listener.fileno(), IN, self._accept)
+        self._reap()  # those that ended before anybody listened
+
+    # The program's end
+
+    def _wait_for_children(self) -> None:
+        """SIGCHLD wakes the loop: as the subreaper we get every orphan, not only the program."""
+        ours, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._wake = ours
+        _signal.set_wakeup_fd(theirs, warn_on_full_buffer=False)
+        _signal.signal(_signal.SIGCHLD, _pass)
+        self._poll.watch(ours, IN, self._child_ended)
+
+    def _child_ended(self, descriptor: int, events: int) -> None:
+        os.read(descriptor, 4096)
+        self._reap()
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self._pid:
+                signal = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+                self._code = 128 + signal if signal else os.WEXITSTATUS(status)
+
+    def _end(self, cgroup: "Cgroup | None", *, own_pids: bool) -> None:
+        finished_at_ns = time.time_ns()
+        oom_killed = False
+        if cgroup is not None:
+            if not own_pids:
+                cgroup.kill()
+                self._wait_until_empty(cgroup)
+            oom_killed = cgroup.oom_kills() > 0
+        if cgroup is None:
+            # An exec: the daemon knows the end before the client sees it, and asks for the exit status.
+            self._tell(["exited", self._code, oom_killed, finished_at_ns])
+            self._stdio.finish()
+        else:
+            self._stdio.finish()
+            self._write_status(oom_killed, finished_at_ns)
+            self._tell(["exited", self._code, oom_killed, finished_at_ns])
+            self._delete(cgroup)
+        if self._listener is not None:
+            self._poll.unwatch(self._listener.fileno())
+            self._listener.close()
+        self._poll.unwatch(self._wake)
+        self._hang_up()
+
+    def _wait_until_empty(self, cgroup: Cgroup) -> None:
+        # v1 tells nobody that a group has become empty.
+        deadline = time.monotonic() + _EMPTY_WAIT_S
+        while cgroup.pids() and time.monotonic() < deadline:
+            time.sleep(_EMPTY_STEP_S)
+            self._reap()
+
+    def _delete(self, cgroup: Cgroup) -> None:
+        try:
+            cgroup.delete()
+        except OSError:
+            return  # a process in it does not end: the daemon, not having heard "settled", takes over
+        self._tell(["settled"])
+
+    def _write_status(self, oom_killed: bool, finished_at_ns: int) -> None:
+        text = jsontext.dumps({"code": self._code, "oom_killed": oom_killed, "finished_at_ns": finished_at_ns})
+        path = f"{self._directory}/{STATUS}"
+        descriptor = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, text.encode("ascii"))
+            os.fsync(descriptor)  # costs nothing on a tmpfs
+        finally:
+            os.close(descriptor)
+        os.rename(f"{path}.new", path)
+
+    # The daemon
+
+    def _listen(self) -> None:
+        listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+        # By descriptor: the path may be longer than the 107 bytes of a socket's address.
+        directory = os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            listener.bind(f"/proc/self/fd/{directory}/{SOCKET}")
+        finally:
+            os.close(directory)
+        listener.setblocking(False)
+        listener.listen(4)
+        self._listener = listener
+
+    def _accept(self, descriptor: int, events: int) -> None:
+        assert self._listener is not None
+        try:
+            number, _ = self._listener._accept()  # type: ignore[attr-defined]  # typeshed knows only socket.socket
+        except OSError:
+            return  # it has gone again
+        connection = Fd(number)
+        socket = _socket.socket(fileno=number)
+        credentials = socket.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _SO_PEERCRED_BYTES)
+        socket.detach()
+        if int.from_bytes(credentials[4:8], "little") != os.geteuid():
+            connection.close()
+            return
+        os.set_blocking(number, False)
+        self._hang_up()
+        self._connection = connection
+        self._poll.watch(number, IN, self._hear)
+        with Fd(os.pidfd_open(self._pid)) as pidfd:
+            self._tell(["started", self._pid, self._start_time, []], [pidfd])
+
+    def _tell(self, content: "list[Any]", descriptors: "list[Fd] | tuple[()]" = ()) -> None:
+        if self._connection.closed:
+            return
+        try:
+            message.send(self._connection, jsontext.dumps(content).encode("ascii"), descriptors)
+        except OSError:
+            # The daemon is dead, or has not read for hundreds of messages. It finds status and socket when it is back.
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        if not self._connection.closed:
+            self._poll.unwatch(self._connection.fileno())
+            self._connection.close()
+
+    def _hear(self, descriptor: int, events: int) -> None:
+        try:
+            heard = message.receive(descriptor)
+        except BlockingIOError:
+            return
+        except (OSError, ValueError):
+            heard = None
+        if heard is None:
+            self._hang_up()
+            return
+        kind, *values = jsontext.loads(heard.payload)
+        if kind == "attach":
+            self._attach(heard.descriptors.pop(), values)
+        elif kind == "resize":
+            self._stdio.resize(*values)
+        heard.close()
+
+    def _attach(self, connection: Fd, flags: "list[Any]") -> None:
+        stdin, stdout, stderr, framed, initial, received, detach_keys = flags
+        client = Client(
+            connection.take(),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            framed=framed,
+            detach_keys=detach_keys.encode("latin-1") if self._terminal else b"",
+            spool=self._spool,
+        )
+        self._stdio.attach(client, initial.encode("latin-1"), received.encode("latin-1"))
+
+
+def _pass(number: int, frame: object) -> None:
+    """The wake-up descriptor does the work; without a handler the signal would not write to it."""

@@ -12,22 +12,26 @@ Run as a program by `onggi.runtime.launch`, isolated, from a sealed copy of the 
 """
 
 import _signal
+import ctypes
 import gc
 import os
 import select
 import sys
 
+from onggi.linux import process
 from onggi.runtime import shim
 
 IDLE_SHIMS = 2
 _RETRY_MS = 100
-_DESCRIPTORS = 1 << 20
+_NAME = ctypes.create_string_buffer(b"onggi-launcher")
 
 
 def main(orders: int) -> None:
     """Serve until the daemon closes its end. `orders` is ours; all descriptors but it and 0, 1, 2 are closed."""
-    os.closerange(3, orders)
-    os.closerange(orders + 1, _DESCRIPTORS)
+    process.close_from(3, orders - 1)
+    process.close_from(orders + 1)
+    process.prctl(process.PR_SET_DUMPABLE, 0)  # inherited by every shim and init, until they execute a program
+    process.prctl(process.PR_SET_NAME, ctypes.addressof(_NAME))
     os.set_blocking(orders, False)
     for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT):
         # A stop of the daemon, or a key pressed in its terminal, is not meant for containers.

@@ -7,7 +7,7 @@ A shim outlives the daemon. What it needs to be found again lies beneath the eng
 
     <exec_root>/containers/<id>/shim.sock   the shim listens here; a restarted daemon connects
     <exec_root>/containers/<id>/status      how the container ended, as JSON; written once, by the shim
-    <exec_root>/containers/<id>/cgroup      the path of the container's cgroup, written before the start
+    <exec_root>/containers/<id>/config.json the container's spec, which names its cgroup; written before the start
 """
 
 import _socket
@@ -31,6 +31,7 @@ from onggi.errors import System
 from onggi.linux import message
 from onggi.linux.cgroup import Cgroup
 from onggi.linux.counters import Counters
+from onggi.linux.counters import read as read_counters
 from onggi.linux.fd import Fd
 from onggi.oci.spec import LinuxResources, Spec
 from onggi.oci.spec import Process as ProcessSpec
@@ -259,7 +260,7 @@ class Runtime:
 
     async def counters(self, id: str) -> Counters:
         """What the container's cgroup has counted: for `stats`. Raises NotRunning."""
-        return await self._call(self._running(id).cgroup.counters)
+        return await self._call(read_counters, self._running(id).cgroup)
 
     async def pids(self, id: str) -> list[int]:
         """Every process of the container, as host pids. Raises NotRunning."""

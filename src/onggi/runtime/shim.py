@@ -21,12 +21,13 @@ the newest connection is the one that counts. Without any, the shim goes on all 
 
 import _signal
 import _socket
+import ctypes
 import os
 import select
 import time
 
 from onggi import jsontext
-from onggi.linux import message
+from onggi.linux import message, process
 from onggi.linux.cgroup import Cgroup
 from onggi.linux.fd import Fd
 from onggi.runtime import init, join
@@ -41,9 +42,9 @@ if TYPE_CHECKING:
 
 SOCKET = "shim.sock"
 STATUS = "status"
-_EMPTY_WAIT_S = 10.0
+_NAME = ctypes.create_string_buffer(b"onggi-shim")
+_EMPTY_WAIT_MS = 10_000
 """How long killed processes are waited for; one in an uninterruptible call may take any time."""
-_EMPTY_STEP_S = 0.002
 _SO_PEERCRED_BYTES = 12
 
 
@@ -82,6 +83,8 @@ def serve(orders: int, taken: int, launcher: int) -> None:
     told that this one is idle no more. `launcher`: a pipe that ends when the launcher has died.
     """
     os.setsid()
+    process.prctl(process.PR_SET_CHILD_SUBREAPER, 1)
+    process.prctl(process.PR_SET_NAME, ctypes.addressof(_NAME))
     idle = select.poll()
     idle.register(orders, IN)
     idle.register(launcher, IN)
@@ -226,7 +229,8 @@ class _Shim:
         if cgroup is not None:
             if not own_pids:
                 cgroup.kill()
-                self._wait_until_empty(cgroup)
+                cgroup.wait_empty(_EMPTY_WAIT_MS)
+                self._reap()
             oom_killed = cgroup.oom_kills() > 0
         if cgroup is None:
             # An exec: the daemon knows the end before the client sees it, and asks for the exit status.
@@ -242,13 +246,6 @@ class _Shim:
             self._listener.close()
         self._poll.unwatch(self._wake)
         self._hang_up()
-
-    def _wait_until_empty(self, cgroup: Cgroup) -> None:
-        # v1 tells nobody that a group has become empty.
-        deadline = time.monotonic() + _EMPTY_WAIT_S
-        while cgroup.pids() and time.monotonic() < deadline:
-            time.sleep(_EMPTY_STEP_S)
-            self._reap()
 
     def _delete(self, cgroup: Cgroup) -> None:
         try:

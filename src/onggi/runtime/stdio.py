@@ -12,6 +12,7 @@ read its stdin.
 import fcntl
 import os
 
+from onggi.linux.terminal import set_size
 from onggi.runtime.client import Client
 from onggi.runtime.log_file import LogWriter
 from onggi.runtime.poll import GONE, IN, OUT, Poll
@@ -22,12 +23,6 @@ if TYPE_CHECKING:
 
 _CHUNK = 65536
 _TIOCGPTPEER = 0x5441
-_TIOCSWINSZ = 0x5414
-
-
-def set_window_size(console: int, rows: int, columns: int) -> None:
-    """ioctl_tty(2), TIOCSWINSZ: the terminal's processes get SIGWINCH."""
-    fcntl.ioctl(console, _TIOCSWINSZ, b"".join(n.to_bytes(2, "little") for n in (rows, columns, 0, 0)))
 
 
 class Stdio:
@@ -119,7 +114,7 @@ class Stdio:
     def resize(self, rows: int, columns: int) -> None:
         """Nothing happens without a terminal."""
         if self._console >= 0:
-            set_window_size(self._console, rows, columns)
+            set_size(self._console, rows, columns)
 
     def finish(self) -> None:
         """The program has ended: take what it has left in its pipes, close all streams, let each client go when it

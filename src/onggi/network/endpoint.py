@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 
 import msgspec
 
@@ -48,7 +47,7 @@ class EndpointRequest:
     """One for each entry of EndpointsConfig; empty: the network that `mode` names, without wishes."""
     hostname: str = ""
     domainname: str = ""
-    ports: Mapping[str, Sequence[Binding]] = field(default_factory=dict)
+    ports: Mapping[str, Sequence[Binding] | None] = field(default_factory=dict)
     """HostConfig.PortBindings: "80/tcp" → bindings."""
     exposed: Sequence[str] = ()
     """Config.ExposedPorts: "80/tcp"."""
@@ -64,8 +63,9 @@ class EndpointRequest:
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """What a container got on one network; stored, and shown by `inspect` (Docker's EndpointSettings, the given half)."""
+    """What a container got on one network; stored, and shown by `inspect` (the given half of EndpointSettings)."""
 
+    container_name: str
     network_id: str
     network_name: str
     endpoint_id: str
@@ -77,6 +77,10 @@ class Endpoint(msgspec.Struct, frozen=True):
     prefix_length: int
     gateway: str
     mac_address: str
+    leads: bool = False
+    """The container's default route goes this way."""
+    exposed: tuple[str, ...] = ()
+    """The container's exposed ports: "80/tcp"."""
     aliases: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
     dns_names: tuple[str, ...] = ()
@@ -100,17 +104,13 @@ class PublishedPort(msgspec.Struct, frozen=True, order=True):
         """As the keys of Docker's PortMap: `80/tcp`."""
         return f"{self.container_port}/{self.protocol}"
 
-    @property
-    def host_address(self) -> IPv4Address:
-        return IPv4Address(self.host_ip)
-
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
     """A container's network, ready to be joined."""
 
     namespace: Fd | None
-    """Owned by the caller: closes it once the container runs (its processes keep it). None: the host's own namespace."""
+    """The caller's, to close once the container runs: its processes keep it. None: the host's own namespace."""
     endpoints: tuple[Endpoint, ...]
     hostname: str
     """What /etc/hostname says and sethostname(2) gets: the asked one, the host's with mode "host"."""
@@ -118,5 +118,5 @@ class Sandbox:
     """/etc/hosts."""
     resolv_conf: str
     """/etc/resolv.conf."""
-    ports: Mapping[str, Sequence[Binding]]
-    """NetworkSettings.Ports: every exposed or published port, with its bindings ([] when only exposed)."""
+    ports: Mapping[str, Sequence[Binding] | None]
+    """NetworkSettings.Ports: every exposed or published port with its bindings, None when only exposed."""

@@ -1,98 +1,562 @@
-"""The networks of one engine: bridges, the containers on them, and their names."""
+"""The networks of one engine, and the containers on them."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from ipaddress import IPv4Interface, IPv4Network
+import asyncio
+import itertools
+import logging
+import os
+import socket
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
-from onggi.errors import Unsupported
+from msgspec import structs
+
+from onggi.errors import Forbidden, InvalidParameter, OnggiError, System
 from onggi.linux.fd import Fd
-from onggi.network.endpoint import Attachment, Binding, Endpoint, EndpointRequest, Sandbox
+from onggi.linux.netlink import Route, mac_bytes
+from onggi.network import host_files, store
+from onggi.network.catalogue import Catalogue, NetworkSettings, Publish
+from onggi.network.endpoint import Attachment, Binding, Endpoint, EndpointRequest, PublishedPort, Sandbox
+from onggi.network.firewall import Firewall
+from onggi.network.host_files import ResolvConf
+from onggi.network.network import Network, parse_address
+from onggi.network.nftables import Forward
+from onggi.network.publish import HostPorts, PortAllocated, PortInUse, port_map, wishes
+from onggi.network.sandbox import NamespaceThread, Plug, Ready, ReadyPool
+from onggi.network.segment import Segment, is_port_link, uplinks
 from onggi.state.database import Database
 
-Publish = Callable[[str, str, str, Mapping[str, str]], None]
-"""Type ("network"), action ("connect"), actor ID, attributes: `Events.publish`."""
+log = logging.getLogger(__name__)
 
 
-class Pool(Protocol):
-    @property
-    def base(self) -> IPv4Network: ...
-    @property
-    def size(self) -> int: ...
+@dataclass(slots=True)
+class Connected:
+    """What one container has."""
 
-
-class NetworkSettings(Protocol):
-    """What is read of the engine's settings."""
+    name: str
+    endpoints: tuple[Endpoint, ...]
+    exposed: tuple[str, ...] = ()
 
     @property
-    def bridge_name(self) -> str: ...
+    def published(self) -> tuple[PublishedPort, ...]:
+        return tuple(port for endpoint in self.endpoints for port in endpoint.ports)
+
     @property
-    def bip(self) -> IPv4Interface | None: ...
-    @property
-    def fixed_cidr(self) -> IPv4Network | None: ...
-    @property
-    def default_address_pools(self) -> Sequence[Pool]: ...
-    @property
-    def mtu(self) -> int: ...
-    @property
-    def ip_forward(self) -> bool: ...
-    @property
-    def icc(self) -> bool: ...
-    @property
-    def dns(self) -> Sequence[str]: ...
-    @property
-    def dns_search(self) -> Sequence[str]: ...
-    @property
-    def dns_options(self) -> Sequence[str]: ...
+    def forwards(self) -> list[Forward]:
+        return [Forward(port, endpoint.address) for endpoint in self.endpoints for port in endpoint.ports]
+
+
+Wanted = tuple[Network, Attachment]
 
 
 class Networks:
-    """Enter it to make the default bridge and the pool of ready namespaces; leave it to stop refilling the pool.
+    """Enter it to make the bridges and the pools of ready namespaces; leave it to let go of them.
 
-    Containers that run keep their network when it is left.
+    Containers that run keep their network when it is left, or killed; `reconcile` tells which those are.
     """
 
     def __init__(self, settings: NetworkSettings, database: Database, publish: Publish) -> None:
         self._settings = settings
         self._database = database
         self._publish = publish
+        self.catalogue = Catalogue(settings, database, publish, active=self.on_network, changed=self._renew_rules)
+        self._connected: dict[str, Connected] = {}
+        self._links: set[str] = set()
+        """Names of port links that this process has made."""
+        self._host_ports = HostPorts()
+        self._stack = AsyncExitStack()
+        self._firewall: Firewall
+        self._thread: NamespaceThread
+        self._bare: ReadyPool
+        self._plugged: ReadyPool
 
     async def __aenter__(self) -> Self:
-        raise Unsupported("networks are being written")
+        await self.catalogue.load()
+        for container_id, endpoints in self._database.read(store.endpoints).items():
+            self._readmit(container_id, endpoints)
+        await asyncio.to_thread(self.catalogue.raise_bridges)
+
+        forwards = [forward for connected in self._connected.values() for forward in connected.forwards]
+        rules = [segment.rules for segment in self.catalogue.segments.values()]
+        leads = await asyncio.to_thread(uplinks)
+        enter = self._stack.enter_async_context
+        self._firewall = await enter(Firewall(self._settings.bridge_name, rules, leads, forwards))
+        for segment in self.catalogue.segments.values():
+            segment.open_loopback()
+        self._thread = self._stack.enter_context(NamespaceThread())
+        share = self.catalogue.default.addresses.capacity // 4
+        self._bare = await enter(ReadyPool(self._make_bare, least=2, most=32))
+        self._plugged = await enter(ReadyPool(self._make_plugged, least=min(16, share), most=min(64, share)))
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        raise Unsupported("networks are being written")
+        if not self._connected:
+            await self._firewall.take_down()
+        await self._stack.aclose()
+        self._host_ports.close()
+        if not self._connected:
+            await asyncio.to_thread(self.catalogue.lower_bridges)
 
-    def check(self, request: EndpointRequest) -> None:
-        """Refuse at `create` what can never be connected: unknown network, bad address, port or host entry."""
-        raise Unsupported("networks are being written")
+    @property
+    def default_gateway(self) -> str:
+        """The host's address on the default bridge: what "host-gateway" stands for."""
+        return str(self.catalogue.default.gateway)
 
-    async def connect(self, container_id: str, request: EndpointRequest) -> Sandbox:
-        """Give a container that is about to start its network. Undo it with `release`, also when the start fails."""
-        raise Unsupported("networks are being written")
+    async def _renew_rules(self) -> None:
+        rules = [segment.rules for segment in self.catalogue.segments.values()]
+        await self._firewall.replace(rules, await asyncio.to_thread(uplinks))
 
-    async def release(self, container_id: str) -> None:
-        """Take back addresses and published ports of a container that has stopped. Idempotent."""
-        raise Unsupported("networks are being written")
+    def _readmit(self, container_id: str, endpoints: Sequence[Endpoint]) -> None:
+        """Take up again what a container had before this process; `reconcile` decides whether it still does."""
+        kept = []
+        for endpoint in endpoints:
+            segment = self.catalogue.segments.get(endpoint.network_id)
+            if segment is not None and IPv4Address(endpoint.address) in segment.subnet:
+                segment.addresses.take_this(IPv4Address(endpoint.address))
+            for port in endpoint.ports:
+                try:
+                    self._host_ports.hold(port, endpoint.address)
+                except (PortInUse, PortAllocated) as error:
+                    log.warning("container %s: %s", container_id[:12], error)
+            kept.append(endpoint)
+        self._connected[container_id] = Connected(kept[0].container_name, tuple(kept), kept[0].exposed)
 
     async def reconcile(self, running: Collection[str]) -> None:
         """After a start of the engine: keep what the running containers have, release all others."""
-        raise Unsupported("networks are being written")
+        for container_id in [known for known in self._connected if known not in running]:
+            await self.release(container_id)
+        await asyncio.to_thread(self._remove_stray_links)
+
+    def _remove_stray_links(self) -> None:
+        """Port links that no container has: their namespaces outlived a killed engine by another's hand."""
+        with Route() as route:
+            present = [link.name for link in route.links()]
+            wanted = {endpoint.link for connected in self._connected.values() for endpoint in connected.endpoints}
+            for name in present:
+                if is_port_link(self._settings.bridge_name, name) and name not in wanted | self._links:
+                    try:
+                        route.delete(name)
+                    except OSError as error:
+                        log.info("link %s: %s", name, error)  # gone with its namespace meanwhile
+
+    def on_network(self, network_id: str) -> Mapping[str, Endpoint]:
+        """Container ID → its endpoint, for containers that run."""
+        return {
+            container_id: endpoint
+            for container_id, connected in self._connected.items()
+            for endpoint in connected.endpoints
+            if endpoint.network_id == network_id
+        }
+
+    def inspect(self, name: str) -> dict[str, object]:
+        """As GET /networks/{id} answers."""
+        network = self.catalogue.get(name)
+        rows = {
+            container_id: {
+                "Name": endpoint.container_name,
+                "EndpointID": endpoint.endpoint_id,
+                "MacAddress": endpoint.mac_address,
+                "IPv4Address": f"{endpoint.address}/{endpoint.prefix_length}" if endpoint.address else "",
+                "IPv6Address": "",
+            }
+            for container_id, endpoint in self.on_network(network.id).items()
+        }
+        return network.summary(rows)
+
+    def check(self, request: EndpointRequest) -> None:
+        """Refuse at `create` what can never be connected: bad addresses, ports, host entries, DNS options.
+
+        Raises InvalidParameter or Unsupported. Whether a network exists is asked when the container starts, as Docker
+        does.
+        """
+        list(wishes(request.ports, request.exposed, publish_all=request.publish_all))
+        for entry in request.extra_hosts:
+            host_files.parse_extra_host(entry)
+        ResolvConf().overridden(request.dns, request.dns_search, request.dns_options)
+
+    async def _make_bare(self) -> Ready:
+        return await self._thread.make(None)
+
+    async def _make_plugged(self) -> Ready:
+        """A namespace with an address of the default bridge."""
+        segment = self.catalogue.default
+        address = segment.addresses.take()
+        plug = segment.plug(self._settings.bridge_name, "eth0", address, "", gateway=True)
+        self._links.add(plug.link)
+        try:
+            return await self._thread.make(plug)
+        except BaseException:
+            segment.addresses.give_back(address)
+            raise
+
+    async def connect(self, container_id: str, request: EndpointRequest) -> Sandbox:
+        """Give a container that is about to start its network. Undo it with `release`, also when the start fails.
+
+        Raises NotFound for an unknown network, Conflict for an address or port that is taken.
+        """
+        if container_id in self._connected:
+            await self.release(container_id)
+        if request.mode.startswith("container:"):
+            return self._shared(request)
+        try:
+            wanted = self._wanted(request)
+            if len(wanted) == 1 and wanted[0][0].driver != "bridge":
+                return await self._without_bridge(container_id, request, wanted[0][0])
+            return await self._bridged(container_id, request, wanted)
+        except OnggiError as error:
+            category = next(kind for kind in type(error).__mro__ if kind.__module__ == OnggiError.__module__)
+            raise category(f"failed to set up container networking: {error}") from error
+
+    def _wanted(self, request: EndpointRequest) -> Sequence[Wanted]:
+        """The networks, the one that `mode` names first. Raises NoSuchNetwork, InvalidParameter."""
+        first = self.catalogue.get(request.mode or "default") if not request.attachments else None
+        if first is not None:
+            return [(first, Attachment(request.mode, mac_address=request.mac_address))]
+        wanted = {}
+        for attachment in request.attachments:
+            network = self.catalogue.get(attachment.network)
+            check_attachment(network, attachment)
+            wanted[network.id] = (network, attachment)
+        if len(wanted) > 1 and any(network.driver != "bridge" for network, _ in wanted.values()):
+            raise InvalidParameter("conflicting options: cannot attach both user-defined and non-user-defined networks")
+        named = {"bridge" if request.mode in {"default", ""} else request.mode}
+        return sorted(wanted.values(), key=lambda row: (not named & {row[0].name, row[0].id}, row[0].name))
+
+    def _shared(self, request: EndpointRequest) -> Sandbox:
+        """Another container's namespace; its hosts and resolv.conf are the other's, too, so that no text is given."""
+        assert request.namespace is not None, "mode container: needs the other's namespace"
+        return Sandbox(request.namespace.duplicate(), (), request.hostname, "", "", {})
+
+    async def _without_bridge(self, container_id: str, request: EndpointRequest, network: Network) -> Sandbox:
+        """Mode "host" or "none"."""
+        resolver = await asyncio.to_thread(ResolvConf.of_host)
+        if network.driver == "host":
+            namespace = None
+            hostname = request.hostname or socket.gethostname()
+            own = await asyncio.to_thread(Path("/etc/hosts").read_text, errors="replace")
+            hosts = host_files.extended(own, request.extra_hosts, self.default_gateway)
+        else:
+            ready = await self._bare.take()
+            namespace = ready.namespace
+            hostname = request.hostname or container_id[:12]
+            hosts = host_files.hosts(extra=request.extra_hosts, host_gateway=self.default_gateway)
+            resolver = resolver.for_other_namespace()
+        endpoint = Endpoint(
+            container_name=request.name,
+            network_id=network.id,
+            network_name=network.name,
+            endpoint_id=os.urandom(32).hex(),
+            interface="",
+            link="",
+            address="",
+            prefix_length=0,
+            gateway="",
+            mac_address="",
+        )
+        try:
+            await self._admit(container_id, Connected(request.name, (endpoint,)))
+        except BaseException:
+            if namespace is not None:
+                namespace.close()
+            raise
+        return Sandbox(namespace, (endpoint,), hostname, hosts, self._override(resolver, request).text(), {})
+
+    def _override(self, resolver: ResolvConf, request: EndpointRequest) -> ResolvConf:
+        """With the engine's DNS settings, and the container's above them."""
+        settings = self._settings
+        return resolver.overridden(
+            request.dns or settings.dns,
+            request.dns_search or settings.dns_search,
+            request.dns_options or settings.dns_options,
+        )
+
+    async def _bridged(self, container_id: str, request: EndpointRequest, wanted: Sequence[Wanted]) -> Sandbox:
+        resolver = self._override(ResolvConf.of_host().for_other_namespace(), request)
+        if len(wanted) == 1 and wanted[0][0].is_default_bridge:
+            ready = await self._plugged.take()
+            plugs = [ready.plug] if ready.plug is not None else []
+        else:
+            ready = await self._bare.take()
+            plugs = []
+        published: tuple[PublishedPort, ...] = ()
+        try:
+            if not plugs:
+                plugs = self._plugs(wanted)
+                await self._thread.plug_in(ready.namespace, plugs)
+            elif wanted[0][1].mac_address:
+                plugs = [replace(plugs[0], mac=wanted[0][1].mac_address)]
+                await self._thread.set_mac(ready.namespace, plugs[0].interface, plugs[0].mac)
+            connected = self._describe(container_id, request, wanted, plugs)
+            published = connected.published
+            await self._firewall.publish(connected.forwards)
+            await self._admit(container_id, connected)
+        except BaseException:
+            ready.namespace.close()
+            self._host_ports.release(published)
+            for plug, (network, _) in zip(plugs, wanted, strict=False):
+                self.catalogue.segments[network.id].addresses.give_back(plug.address)
+            raise
+        if any(network.resolves_names for network, _ in wanted):
+            resolver = resolver.behind_resolver()
+        hostname = request.hostname or container_id[:12]
+        hosts = host_files.hosts(
+            extra=request.extra_hosts,
+            host_gateway=self.default_gateway,
+            addresses=[endpoint.address for endpoint in connected.endpoints],
+            hostname=hostname,
+            domainname=request.domainname,
+        )
+        ports = port_map(connected.published, connected.exposed)
+        return Sandbox(ready.namespace, connected.endpoints, hostname, hosts, resolver.text(), ports)
+
+    def _plugs(self, wanted: Sequence[Wanted], taken: Sequence[str] = ()) -> list[Plug]:
+        """Addresses and interface names on each network, all or none. Raises Conflict, System."""
+        gateway = gateway_of(wanted)
+        plugs: list[Plug] = []
+        names = (name for number in itertools.count() if (name := f"eth{number}") not in taken)
+        try:
+            for (network, attachment), interface in zip(wanted, names, strict=False):
+                segment = self.catalogue.segments[network.id]
+                address = self._take_address(segment, attachment)
+                plug = segment.plug(
+                    self._settings.bridge_name,
+                    interface,
+                    address,
+                    attachment.mac_address,
+                    gateway=not taken and network is gateway,
+                )
+                self._links.add(plug.link)
+                plugs.append(plug)
+        except BaseException:
+            for plug, (network, _) in zip(plugs, wanted, strict=False):
+                self.catalogue.segments[network.id].addresses.give_back(plug.address)
+            raise
+        return plugs
+
+    @staticmethod
+    def _take_address(segment: Segment, attachment: Attachment) -> IPv4Address:
+        if not attachment.ipv4_address:
+            return segment.addresses.take()
+        address = parse_address(attachment.ipv4_address, "IPv4 address")
+        segment.addresses.take_this(address)
+        return address
+
+    def _describe(
+        self, container_id: str, request: EndpointRequest, wanted: Sequence[Wanted], plugs: Sequence[Plug]
+    ) -> Connected:
+        """The endpoints, with the host's ports taken for the one that has the default route. Raises PortAllocated, …"""
+        gateway = gateway_of(wanted)
+        endpoints = []
+        for (network, attachment), plug in zip(wanted, plugs, strict=True):
+            segment = self.catalogue.segments[network.id]
+            endpoint = describe(container_id, request.name, segment, attachment, plug)
+            endpoint = structs.replace(endpoint, exposed=tuple(request.exposed))
+            if network is gateway and not network.internal:
+                asked = wishes(
+                    request.ports,
+                    request.exposed,
+                    publish_all=request.publish_all,
+                    default_address=network.host_binding,
+                )
+                try:
+                    ports = self._host_ports.allocate(list(asked), endpoint.address)
+                except (PortAllocated, PortInUse) as error:
+                    raise System(
+                        f"driver failed programming external connectivity on endpoint {request.name} "
+                        f"({endpoint.endpoint_id}): {error}"
+                    ) from error
+                endpoint = structs.replace(endpoint, ports=ports)
+            endpoints.append(endpoint)
+        return Connected(request.name, tuple(endpoints), tuple(request.exposed))
+
+    async def _admit(self, container_id: str, connected: Connected) -> None:
+        """Note in memory and on disk what a container has."""
+        self._connected[container_id] = connected
+        try:
+            await self._save(container_id)
+        except BaseException:
+            del self._connected[container_id]
+            raise
+        for endpoint in connected.endpoints:
+            self._tell("connect", container_id, endpoint)
+
+    async def _save(self, container_id: str) -> None:
+        connected = self._connected.get(container_id)
+        endpoints = connected.endpoints if connected is not None else ()
+        await self._database.write(lambda connection: store.put_endpoints(connection, container_id, endpoints))
+
+    def _tell(self, action: str, container_id: str, endpoint: Endpoint) -> None:
+        network = self.catalogue.get(endpoint.network_id)
+        attributes = {"container": container_id, "name": network.name, "type": network.driver}
+        self._publish("network", action, network.id, attributes)
+
+    async def release(self, container_id: str) -> None:
+        """Take back addresses and published ports of a container that has stopped. Idempotent.
+
+        Its links vanish by themselves, with the namespace.
+        """
+        connected = self._connected.pop(container_id, None)
+        if connected is None:
+            return
+        try:
+            await self._firewall.withdraw(connected.forwards)
+        finally:
+            self._give_back(connected.endpoints)
+            await self._save(container_id)
+            for endpoint in connected.endpoints:
+                self._tell("disconnect", container_id, endpoint)
+
+    def _give_back(self, endpoints: Sequence[Endpoint]) -> None:
+        for endpoint in endpoints:
+            self._host_ports.release(endpoint.ports)
+            segment = self.catalogue.segments.get(endpoint.network_id)
+            if segment is not None and endpoint.address:
+                segment.addresses.give_back(IPv4Address(endpoint.address))
 
     def endpoints(self, container_id: str) -> Sequence[Endpoint]:
-        """What a running container has; empty when it has stopped or uses no network of its own."""
-        raise Unsupported("networks are being written")
+        """What a running container has; empty when it has stopped or shares another's network."""
+        connected = self._connected.get(container_id)
+        return connected.endpoints if connected is not None else ()
 
-    def ports(self, container_id: str) -> Mapping[str, Sequence[Binding]]:
+    def ports(self, container_id: str) -> Mapping[str, Sequence[Binding] | None]:
         """NetworkSettings.Ports of a running container."""
-        raise Unsupported("networks are being written")
+        connected = self._connected.get(container_id)
+        return port_map(connected.published, connected.exposed) if connected is not None else {}
+
+    async def rename(self, container_id: str, name: str) -> None:
+        """The container's new name, for `network inspect` and for name resolution."""
+        connected = self._connected.get(container_id)
+        if connected is None:
+            return
+        endpoints = tuple(
+            structs.replace(
+                endpoint,
+                container_name=name,
+                dns_names=tuple(name if known == connected.name else known for known in endpoint.dns_names),
+            )
+            for endpoint in connected.endpoints
+        )
+        self._connected[container_id] = Connected(name, endpoints, connected.exposed)
+        await self._save(container_id)
 
     async def attach(self, container_id: str, namespace: Fd, name: str, attachment: Attachment) -> Endpoint:
-        """`network connect` of a running container."""
-        raise Unsupported("networks are being written")
+        """`network connect` of a running container; `name` is the container's. Raises NoSuchNetwork, Forbidden, …"""
+        network = self.catalogue.get(attachment.network)
+        connected = self._connected.get(container_id) or Connected(name, ())
+        if network.driver != "bridge" or any(endpoint.interface == "" for endpoint in connected.endpoints):
+            raise Forbidden(refusal_to_join(network))
+        if any(endpoint.network_id == network.id for endpoint in connected.endpoints):
+            raise Forbidden(f"endpoint with name {name} already exists in network {network.name}")
+        check_attachment(network, attachment)
+        present = await self._thread.interfaces(namespace)
+        (plug,) = self._plugs([(network, attachment)], present)
+        segment = self.catalogue.segments[network.id]
+        try:
+            await self._thread.plug_in(namespace, [plug])
+            endpoint = describe(container_id, name, segment, attachment, plug)
+            if not connected.endpoints and not network.internal:
+                await self._thread.set_default_route(namespace, str(segment.gateway))
+            self._connected[container_id] = Connected(name, (*connected.endpoints, endpoint), connected.exposed)
+            await self._save(container_id)
+        except BaseException:
+            segment.addresses.give_back(plug.address)
+            raise
+        self._tell("connect", container_id, endpoint)
+        return endpoint
 
-    async def detach(self, container_id: str, namespace: Fd | None, network: str, *, force: bool) -> None:
-        """`network disconnect` of a running container; without `namespace` only what the host has of it."""
-        raise Unsupported("networks are being written")
+    async def detach(self, container_id: str, namespace: Fd | None, network: str) -> None:
+        """`network disconnect` of a running container. Raises NoSuchNetwork, Forbidden when it is not connected."""
+        found = self.catalogue.get(network)
+        connected = self._connected.get(container_id)
+        endpoints = connected.endpoints if connected is not None else ()
+        gone = next((endpoint for endpoint in endpoints if endpoint.network_id == found.id), None)
+        if connected is None or gone is None:
+            raise Forbidden(f"container {container_id} is not connected to network {found.name}")
+        if found.driver == "host":
+            raise Forbidden("container cannot be disconnected from host network or connected to host network")
+        rest = tuple(endpoint for endpoint in endpoints if endpoint is not gone)
+        await self._firewall.withdraw([Forward(port, gone.address) for port in gone.ports])
+        if gone.link:
+            await self._thread.unplug(gone.link)
+        leading = [endpoint for endpoint in rest if self._leads_out(endpoint)]
+        if namespace is not None and leading and not any(endpoint.leads for endpoint in rest):
+            await self._thread.set_default_route(namespace, leading[0].gateway)
+            rest = tuple(structs.replace(item, leads=item is leading[0]) for item in rest)
+        self._connected[container_id] = Connected(connected.name, rest, connected.exposed)
+        self._give_back([gone])
+        await self._save(container_id)
+        self._tell("disconnect", container_id, gone)
+
+    def _leads_out(self, endpoint: Endpoint) -> bool:
+        return bool(endpoint.link) and not self.catalogue.get(endpoint.network_id).internal
+
+
+def gateway_of(wanted: Sequence[Wanted]) -> Network | None:
+    """The network that gets the default route and the published ports: highest priority, then first by name."""
+    leading = [row for row in wanted if not row[0].internal]
+    if not leading:
+        return None
+    return min(leading, key=lambda row: (-row[1].gateway_priority, row[0].name))[0]
+
+
+def refusal_to_join(network: Network) -> str:
+    if network.driver == "host":
+        return "cannot connect container to host network - container must be created in host network mode"
+    return "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+
+
+def check_attachment(network: Network, attachment: Attachment) -> None:
+    """Raises InvalidParameter with Docker's sentences for what the network does not offer."""
+    problems = []
+    if network.driver == "bridge" and attachment.ipv4_address:
+        if network.is_default_bridge:
+            problems.append("user specified IP address is supported on user defined networks only")
+        if not network.subnet_asked:
+            problems.append(
+                "user specified IP address is supported only when connecting to networks with user configured subnets"
+            )
+        parse_address(attachment.ipv4_address, "IPv4 address")
+    if network.is_default_bridge and attachment.aliases:
+        problems.append("network-scoped aliases are only supported for user-defined networks")
+    if attachment.mac_address:
+        try:
+            mac_bytes(attachment.mac_address)
+        except ValueError:
+            problems.append(f"invalid MAC address: {attachment.mac_address}")
+    if problems:
+        listed = problems[0] if len(problems) == 1 else "\n".join(f"* {problem}" for problem in problems)
+        raise InvalidParameter(f"invalid config for network {network.name}: invalid endpoint settings:\n{listed}")
+
+
+def describe(container_id: str, name: str, segment: Segment, attachment: Attachment, plug: Plug) -> Endpoint:
+    """The endpoint that a plug makes."""
+    network = segment.network
+    names: tuple[str, ...] = ()
+    if network.resolves_names:
+        names = tuple(dict.fromkeys((name, *attachment.aliases, container_id[:12])))
+    return Endpoint(
+        container_name=name,
+        network_id=network.id,
+        network_name=network.name,
+        endpoint_id=os.urandom(32).hex(),
+        interface=plug.interface,
+        link=plug.link,
+        address=str(plug.address),
+        prefix_length=plug.prefix_length,
+        gateway="" if network.internal else str(segment.gateway),
+        mac_address=plug.mac,
+        leads=bool(plug.gateway),
+        aliases=tuple(attachment.aliases),
+        links=tuple(attachment.links),
+        dns_names=names,
+        gateway_priority=attachment.gateway_priority,
+        asked_address=attachment.ipv4_address,
+        asked_mac=attachment.mac_address,
+        driver_options=dict(attachment.driver_options),
+    )

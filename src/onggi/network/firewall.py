@@ -1,0 +1,119 @@
+"""Keeps the engine's nftables table in place: what it says, that it is there, and that Docker's lets traffic through."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+from onggi.linux.nftables import Elements, Watch
+from onggi.network import nftables
+from onggi.network.nftables import BridgeRules, Forward
+
+log = logging.getLogger(__name__)
+
+
+class Firewall:
+    """One table. Entered it stands, with what `replace` and `publish` put into it; left it stays for what runs.
+
+    Another program that flushes the rule set (`nft flush ruleset`, a firewall's reload) takes the table away; that is
+    noticed over netlink, and the table is put back.
+    """
+
+    def __init__(
+        self, bridge: str, bridges: Sequence[BridgeRules], uplinks: Sequence[str], forwards: Sequence[Forward]
+    ) -> None:
+        """`bridge` is the name of the engine's default bridge; `uplinks` carry the host's default routes."""
+        self.table = nftables.table_name(bridge)
+        self._bridge = bridge
+        self._bridges = tuple(bridges)
+        self._uplinks = tuple(uplinks)
+        self._forwards = {(item.port.protocol, item.port.host_ip, item.port.host_port): item for item in forwards}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="nftables")
+        self._elements = Elements()
+        self._watch = Watch()
+        self._group = asyncio.TaskGroup()
+        self._guard: asyncio.Task[None] | None = None
+        self._stirred = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        await self._apply()
+        self._watch.forget()
+        asyncio.get_running_loop().add_reader(self._watch.fileno(), self._stirred.set)
+        self._guard = self._group.create_task(self._keep(), name="keep the nftables table")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        asyncio.get_running_loop().remove_reader(self._watch.fileno())
+        if self._guard is not None:
+            self._guard.cancel()
+        await self._group.__aexit__(None, None, None)
+        self._thread.shutdown(wait=True)
+        self._watch.close()
+        self._elements.close()
+
+    async def _in_thread(self, work: object, *arguments: object) -> object:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)  # type: ignore[arg-type]
+
+    def _put_in_place(self) -> None:
+        nftables.apply(nftables.ruleset(self.table, self._bridges, tuple(self._forwards.values())))
+        nftables.pass_through_docker(self._bridge, [rules.link for rules in self._bridges], self._uplinks)
+        # What was just changed is our own doing: no reason to mend it.
+        self._watch.forget()
+
+    async def _apply(self) -> None:
+        await self._in_thread(self._put_in_place)
+
+    async def replace(self, bridges: Sequence[BridgeRules], uplinks: Sequence[str]) -> None:
+        """Other bridges and uplinks from now on; published ports stay."""
+        self._bridges, self._uplinks = tuple(bridges), tuple(uplinks)
+        await self._apply()
+
+    async def publish(self, forwards: Sequence[Forward]) -> None:
+        """The host answers for these ports from now on. Raises OSError."""
+        if not forwards:
+            return
+        for item in forwards:
+            self._forwards[item.port.protocol, item.port.host_ip, item.port.host_port] = item
+        await self._in_thread(self._add, forwards)
+
+    def _add(self, forwards: Sequence[Forward]) -> None:
+        try:
+            self._elements.add(self.table, [item.element for item in forwards])
+        except FileNotFoundError:
+            self._put_in_place()  # the table was taken away this very moment
+
+    async def withdraw(self, forwards: Sequence[Forward]) -> None:
+        """And no longer. Idempotent."""
+        if not forwards:
+            return
+        for item in forwards:
+            self._forwards.pop((item.port.protocol, item.port.host_ip, item.port.host_port), None)
+        await self._in_thread(self._remove, forwards)
+
+    def _remove(self, forwards: Sequence[Forward]) -> None:
+        try:
+            self._elements.remove(self.table, [item.element for item in forwards])
+        except FileNotFoundError:
+            self._put_in_place()  # one of them or the table is missing: say it all anew
+
+    async def take_down(self) -> None:
+        """Remove the table and our rules in Docker's chain: no container is left that needs them."""
+        if self._guard is not None:
+            self._guard.cancel()
+        await self._in_thread(nftables.leave_docker, self._bridge)
+        await self._in_thread(nftables.remove_table, self.table)
+
+    async def _keep(self) -> None:
+        while True:
+            await self._stirred.wait()
+            self._stirred.clear()
+            change = self._watch.read(self.table)
+            if change.ours_lost:
+                log.warning("another program removed rules of the table inet %s: putting them back", self.table)
+            if change.ours_lost or change.docker:
+                await self._apply()

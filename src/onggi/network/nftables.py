@@ -1,0 +1,202 @@
+"""The engine's own table `inet onggi` (nftables, nft(8)): address translation, published ports, isolation.
+
+    raw          drops what comes from another link for 127.0.0.0/8: no neighbour reaches a port published there
+    prerouting   host address and port → container, for destinations that are the host itself, and for nobody else
+    output       the same for the host's own processes
+    postrouting  masquerade what leaves a network, and what comes back to it by a published port
+    forward      to a container: answers, published ports, its own network; nothing else
+
+A published port is one element of a map, added and removed by netlink with the container (linux.nftables). The whole
+table is text, put in place in one transaction: there is no moment without it. Rules of others are never edited, but one
+chain: where Docker runs, its FORWARD chain drops what is not its own, and DOCKER-USER is the door it leaves for others.
+"""
+
+import re
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+
+from onggi.errors import System
+from onggi.linux import nftables
+from onggi.linux.nftables import Element, key
+from onggi.network.endpoint import PublishedPort
+
+ANY_ADDRESS = "0.0.0.0"
+_PROTOCOLS = {"tcp": nftables.TCP, "udp": nftables.UDP, "sctp": nftables.SCTP}
+_COMMENT = "onggi "
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeRules:
+    """What the table needs to know of one bridge network."""
+
+    link: str
+    subnet: IPv4Network
+    internal: bool = False
+    masquerade: bool = True
+    icc: bool = True
+    """Its containers may talk to each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """One element: a port of the host, and the container's address that answers for it."""
+
+    port: PublishedPort
+    address: str
+
+    @property
+    def element(self) -> Element:
+        protocol = bytes([_PROTOCOLS[self.port.protocol]])
+        data = key(nftables.address(self.address), nftables.port(self.port.container_port))
+        if self.port.host_ip == ANY_ADDRESS:
+            return Element("published", key(protocol, nftables.port(self.port.host_port)), data)
+        host = nftables.address(self.port.host_ip)
+        return Element("published_on", key(host, protocol, nftables.port(self.port.host_port)), data)
+
+    @property
+    def text(self) -> str:
+        where = f"{self.port.protocol} . {self.port.host_port} : {self.address} . {self.port.container_port}"
+        return where if self.port.host_ip == ANY_ADDRESS else f"{self.port.host_ip} . {where}"
+
+
+def table_name(bridge: str) -> str:
+    """`onggi` for the usual bridge onggi0; one of its own for an engine with another."""
+    if bridge == "onggi0":
+        return "onggi"
+    return "onggi_" + re.sub(r"[^A-Za-z0-9]", "_", bridge)
+
+
+def ruleset(table: str, bridges: Sequence[BridgeRules], forwards: Iterable[Forward]) -> str:
+    """The whole table as one transaction: made if missing, replaced if there."""
+    everywhere: list[str] = []
+    on_address: list[str] = []
+    for forward in forwards:
+        (everywhere if forward.port.host_ip == ANY_ADDRESS else on_address).append(forward.text)
+    lines = [
+        f"table inet {table}",
+        f"delete table inet {table}",
+        f"table inet {table} {{",
+        "  map published {",
+        "    type inet_proto . inet_service : ipv4_addr . inet_service",
+        *_elements(everywhere),
+        "  }",
+        "  map published_on {",
+        "    type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service",
+        *_elements(on_address),
+        "  }",
+        "  set bridges {",
+        "    type ifname",
+        *_elements([f'"{bridge.link}"' for bridge in bridges]),
+        "  }",
+        "  chain raw {",
+        "    type filter hook prerouting priority raw; policy accept;",
+        '    iifname != "lo" ip daddr 127.0.0.0/8 drop',
+        "  }",
+        "  chain published_here {",
+        "    dnat ip to ip daddr . meta l4proto . th dport map @published_on",
+        "    meta nfproto ipv4 dnat ip to meta l4proto . th dport map @published",
+        "  }",
+        "  chain prerouting {",
+        "    type nat hook prerouting priority dstnat; policy accept;",
+        "    fib daddr type local jump published_here",
+        "  }",
+        "  chain output {",
+        "    type nat hook output priority -100; policy accept;",
+        "    fib daddr type local jump published_here",
+        "  }",
+        "  chain postrouting {",
+        "    type nat hook postrouting priority srcnat; policy accept;",
+    ]
+    for bridge in bridges:
+        lines.append(
+            f'    oifname "{bridge.link}" ip saddr {{ 127.0.0.0/8, {bridge.subnet} }} ct status dnat masquerade'
+        )
+        if bridge.masquerade and not bridge.internal:
+            lines.append(f'    oifname != "{bridge.link}" ip saddr {bridge.subnet} masquerade')
+    lines.append("  }")
+    for number, bridge in enumerate(bridges):
+        lines += [f"  chain to_{number} {{", "    ct state established,related accept"]
+        # A port of another network is reached by the host's address, as from anywhere else.
+        if bridge.internal:
+            lines += [f'    iifname != "{bridge.link}" drop']
+        lines += ["    ct status dnat accept"]
+        if bridge.icc:
+            lines += [f'    iifname "{bridge.link}" accept']
+        lines += ["    drop", "  }"]
+    lines += [
+        "  chain forward {",
+        "    type filter hook forward priority filter; policy accept;",
+    ]
+    lines += [f'    iifname "{bridge.link}" oifname != "{bridge.link}" drop' for bridge in bridges if bridge.internal]
+    lines += [f'    oifname "{bridge.link}" goto to_{number}' for number, bridge in enumerate(bridges)]
+    lines += ["  }", "}", ""]
+    return "\n".join(lines)
+
+
+def _elements(texts: Sequence[str]) -> list[str]:
+    return [f"    elements = {{ {', '.join(texts)} }}"] if texts else []
+
+
+def apply(text: str) -> None:
+    """Hand a rule set to nft(8). Blocks for some milliseconds. Raises System with its words."""
+    try:
+        done = subprocess.run(
+            ["/usr/sbin/nft", "-f", "-"], input=text, text=True, capture_output=True, check=False, timeout=60
+        )
+    except FileNotFoundError as error:
+        raise System("nft is missing: install the package nftables") from error
+    if done.returncode != 0:
+        raise System(f"nft refused the rules: {done.stderr.strip()}")
+
+
+def remove_table(table: str) -> None:
+    """Take the table away; nothing happens when it is not there."""
+    apply(f"table inet {table}\ndelete table inet {table}\n")
+
+
+def _docker_user_rules() -> str | None:
+    """DOCKER-USER as text with handles; None without Docker."""
+    done = subprocess.run(
+        ["/usr/sbin/nft", "-a", "list", "chain", "ip", "filter", "DOCKER-USER"],
+        text=True,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    return done.stdout if done.returncode == 0 else None
+
+
+def _rule_handles(rules: str, mark: str) -> list[int]:
+    return [int(found) for found in re.findall(rf'comment "{re.escape(mark)}" # handle (\d+)$', rules, re.MULTILINE)]
+
+
+def pass_through_docker(bridge: str, links: Sequence[str], uplinks: Sequence[str]) -> bool:
+    """Let our networks' traffic through Docker's FORWARD chain; True when there is such a chain.
+
+    What goes to a network of Docker's own is left to Docker's own rules. Only matches that iptables knows are used:
+    Docker would no longer be able to read the table.
+    """
+    rules = _docker_user_rules()
+    if rules is None:
+        return False
+    mark = _COMMENT + bridge
+    chain = "ip filter DOCKER-USER"
+    wanted = [f'oifname "{link}" counter accept' for link in links]
+    for link in links:
+        wanted += [f'iifname "{link}" oifname "{uplink}" counter accept' for uplink in uplinks]
+        wanted += [f'iifname "{link}" oifname "{theirs}" counter return' for theirs in ("docker0", "br-*")]
+        wanted += [f'iifname "{link}" counter accept']
+    text = "".join(f"delete rule {chain} handle {handle}\n" for handle in _rule_handles(rules, mark))
+    text += "".join(f'insert rule {chain} {rule} comment "{mark}"\n' for rule in reversed(wanted))
+    apply(text)
+    return True
+
+
+def leave_docker(bridge: str) -> None:
+    """Take our rules in DOCKER-USER back. Idempotent."""
+    rules = _docker_user_rules()
+    handles = _rule_handles(rules, _COMMENT + bridge) if rules is not None else []
+    if handles:
+        apply("".join(f"delete rule ip filter DOCKER-USER handle {handle}\n" for handle in handles))

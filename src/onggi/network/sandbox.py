@@ -1,0 +1,289 @@
+"""Network namespaces: made ready ahead of need, since making one takes a millisecond that a start need not wait for.
+
+One thread makes them: unshare(2) and setns(2) change the namespace of a thread. A namespace lives by descriptors alone,
+never by a mount below /run/netns: the pool's die with the daemon, a container's live as long as its processes.
+"""
+
+import asyncio
+import logging
+import os
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from types import TracebackType
+from typing import Self, TypeVar
+
+from onggi.linux.fd import Fd
+from onggi.linux.namespace import CLONE_NEWNET, setns, unshare
+from onggi.linux.netlink import Route, mac_bytes
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_NAMESPACE = "/proc/thread-self/ns/net"
+_SYSCTLS = (
+    # As Docker sets them: any user may ping, and bind the ports below 1024, of a network that is the container's own.
+    ("/proc/sys/net/ipv4/ip_unprivileged_port_start", b"0"),
+    ("/proc/sys/net/ipv4/ping_group_range", b"0 2147483647"),
+    # IPv4 only: no router advertisement gives an address, before the first link is there.
+    ("/proc/sys/net/ipv6/conf/default/disable_ipv6", b"1"),
+    ("/proc/sys/net/ipv6/conf/default/accept_ra", b"0"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plug:
+    """A veth pair to be made: one end a port of a bridge, the other an interface inside with address and route."""
+
+    bridge: int
+    """Index of the bridge."""
+    link: str
+    """Name of the end outside."""
+    interface: str
+    """Name of the end inside."""
+    address: IPv4Address
+    prefix_length: int
+    mac: str
+    mtu: int
+    gateway: str = ""
+    """Of the default route; "" for none."""
+    isolated: bool = False
+    """The port reaches no other isolated port of the bridge."""
+
+
+@dataclass(slots=True)
+class Ready:
+    """A namespace with loopback, and with one plug unless it is bare. Used once."""
+
+    namespace: Fd
+    plug: Plug | None
+
+
+class NamespaceThread:
+    """The thread that may change its namespace. All calls are queued to it, in order."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="network-namespace")
+        self._home: Fd | None = None
+        self._route: Route | None = None
+
+    def _open_home(self) -> None:
+        self._home = Fd(os.open(_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC))
+        self._route = Route()
+
+    def __enter__(self) -> Self:
+        self._thread.submit(self._open_home).result()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        if self._home is not None:
+            self._home.close()
+        if self._route is not None:
+            self._route.close()
+
+    async def _run(self, work: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    async def make(self, plug: Plug | None) -> Ready:
+        """A new namespace with loopback up. Raises OSError; nothing is left then."""
+        return await self._run(self._make, plug)
+
+    async def plug_in(self, namespace: Fd, plugs: Sequence[Plug]) -> None:
+        """Connect a namespace to networks, all or none. Raises OSError."""
+        await self._run(self._plug_all, namespace, plugs)
+
+    async def unplug(self, link: str) -> None:
+        """Remove a pair by its end outside. Nothing happens when it is gone."""
+        await self._run(self._unplug, link)
+
+    async def set_mac(self, namespace: Fd, interface: str, mac: str) -> None:
+        await self._run(self._inside, namespace, lambda route: route.set_mac(route.index(interface), mac_bytes(mac)))
+
+    async def set_default_route(self, namespace: Fd, gateway: str) -> None:
+        """Replace the default route; "" removes it."""
+
+        def replace(route: Route) -> None:
+            try:
+                route.delete_default_route()
+            except ProcessLookupError:
+                pass  # ESRCH: there was none
+            if gateway:
+                route.add_default_route(gateway)
+
+        await self._run(self._inside, namespace, replace)
+
+    async def interfaces(self, namespace: Fd) -> list[str]:
+        """Names of the links inside."""
+        return await self._run(self._inside, namespace, lambda route: [link.name for link in route.links()])
+
+    def _return(self) -> None:
+        assert self._home is not None, "the thread was not entered"
+        setns(self._home.fileno(), CLONE_NEWNET)
+
+    def _inside(self, namespace: Fd, work: Callable[[Route], T]) -> T:
+        setns(namespace.fileno(), CLONE_NEWNET)
+        try:
+            with Route() as route:
+                return work(route)
+        finally:
+            self._return()
+
+    def _make(self, plug: Plug | None) -> Ready:
+        unshare(CLONE_NEWNET)
+        try:
+            with Fd(os.open(_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)) as namespace, Route() as route:
+                for path, value in _SYSCTLS:
+                    _write(path, value)
+                route.up(1)
+                if plug is not None:
+                    self._plug(namespace, route, plug)
+                return Ready(Fd(namespace.take()), plug)
+        finally:
+            self._return()
+
+    def _plug(self, namespace: Fd, inside: Route, plug: Plug) -> None:
+        assert self._route is not None, "the thread was not entered"
+        self._route.add_veth(
+            plug.link,
+            plug.interface,
+            namespace.fileno(),
+            master=plug.bridge,
+            mtu=plug.mtu,
+            mac=mac_bytes(plug.mac),
+            isolated=plug.isolated,
+        )
+        try:
+            index = inside.index(plug.interface)
+            inside.up(index)
+            inside.add_address(index, str(plug.address), plug.prefix_length)
+            if plug.gateway:
+                inside.add_default_route(plug.gateway)
+        except BaseException:
+            self._route.delete(plug.link)
+            raise
+
+    def _plug_all(self, namespace: Fd, plugs: Sequence[Plug]) -> None:
+        def plug_each(route: Route) -> None:
+            done: list[str] = []
+            try:
+                for plug in plugs:
+                    self._plug(namespace, route, plug)
+                    done.append(plug.link)
+            except BaseException:
+                for link in done:
+                    self._unplug(link)
+                raise
+
+        self._inside(namespace, plug_each)
+
+    def _unplug(self, link: str) -> None:
+        assert self._route is not None, "the thread was not entered"
+        try:
+            self._route.delete(link)
+        except OSError as error:
+            if error.errno != _ENODEV:
+                raise
+
+
+_ENODEV = 19
+
+
+def _write(path: str, value: bytes) -> None:
+    try:
+        with Fd(os.open(path, os.O_WRONLY | os.O_CLOEXEC)) as file:
+            os.write(file.fileno(), value)
+    except FileNotFoundError:
+        pass  # a kernel without IPv6 has nothing to turn off
+
+
+class ReadyPool:
+    """Namespaces made ahead. `take` never waits as long as there is one; the pool is filled again when it is quiet.
+
+    It holds as many as were lately taken within ten seconds, between `least` and `most`.
+    """
+
+    QUIET_S = 0.01
+    DEMAND_S = 10.0
+
+    def __init__(
+        self,
+        make: Callable[[], Awaitable[Ready]],
+        *,
+        least: int,
+        most: int,
+    ) -> None:
+        self._make = make
+        self._least, self._most = min(least, most), most
+        self._ready: deque[Ready] = deque()
+        self._taken: deque[float] = deque()
+        self._stirred = asyncio.Event()
+        self._group = asyncio.TaskGroup()
+        self._filler: asyncio.Task[None] | None = None
+        self._waiting = 0
+
+    def __len__(self) -> int:
+        return len(self._ready)
+
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        self._filler = self._group.create_task(self._fill(), name="fill the pool of network namespaces")
+        self._stirred.set()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._filler is not None:
+            self._filler.cancel()
+        await self._group.__aexit__(None, None, None)
+        while self._ready:
+            self._ready.pop().namespace.close()
+
+    @property
+    def target(self) -> int:
+        """How many are to be ready."""
+        horizon = asyncio.get_running_loop().time() - self.DEMAND_S
+        while self._taken and self._taken[0] < horizon:
+            self._taken.popleft()
+        return max(self._least, min(self._most, len(self._taken)))
+
+    async def take(self) -> Ready:
+        """A ready namespace, or a new one when all are taken. Raises what `make` raises."""
+        self._taken.append(asyncio.get_running_loop().time())
+        self._stirred.set()
+        if self._ready:
+            return self._ready.popleft()
+        self._waiting += 1
+        try:
+            return await self._make()
+        finally:
+            self._waiting -= 1
+
+    async def _fill(self) -> None:
+        while True:
+            await self._stirred.wait()
+            await self._quiet()
+            while len(self._ready) < self.target and not self._stirred.is_set():
+                try:
+                    self._ready.append(await self._make())
+                except OSError as error:
+                    # The next start makes its own and tells its user; trying again here would only spin.
+                    log.warning("no network namespace can be prepared: %s", error)
+                    break
+
+    async def _quiet(self) -> None:
+        """Return when nothing has been taken for a moment: starts under way have the processors first."""
+        while self._waiting or self._stirred.is_set():
+            self._stirred.clear()
+            if len(self._ready) * 4 < self.target and not self._waiting:
+                return
+            try:
+                async with asyncio.timeout(self.QUIET_S):
+                    await self._stirred.wait()
+            except TimeoutError:
+                pass

@@ -189,26 +189,31 @@ class Route(Netlink):
         )
         no_address = attribute(AF_INET6, attribute(IFLA_INET6_ADDR_GEN_MODE, bytes([IN6_ADDR_GEN_MODE_NONE])))
         body = (
-            _LINK.pack(0, 0, 0, IFF_UP, IFF_UP)
+            _LINK.pack(0, 0, 0, 0, 0)
             + name_attribute(name)
             + attribute(IFLA_MTU, pack("=I", mtu))
             + attribute(IFLA_MASTER, pack("=I", master))
-            + attribute(IFLA_AF_SPEC, no_address)
             + attribute(
                 IFLA_LINKINFO,
                 attribute(IFLA_INFO_KIND, b"veth") + attribute(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, far)),
             )
         )
         self.request(RTM_NEWLINK, body, CREATE | EXCL, name)
+        # A second request: a link that is being made has no IPv6 part yet, and the kernel refuses to set one.
+        # Hairpin: with br_netfilter, what a container sends to its own published port leaves by the port it came from.
+        port = attribute(IFLA_BRPORT_MODE, b"\1")
         if isolated:
-            self.isolate(self.index(name))
-
-    def isolate(self, index: int) -> None:
-        """Make a bridge port deaf to other isolated ports."""
-        port = attribute(IFLA_INFO_SLAVE_KIND, b"bridge") + attribute(
-            IFLA_INFO_SLAVE_DATA, attribute(IFLA_BRPORT_ISOLATED, b"\1")
+            port += attribute(IFLA_BRPORT_ISOLATED, b"\1")
+        body = (
+            _LINK.pack(0, 0, 0, IFF_UP, IFF_UP)
+            + name_attribute(name)
+            + attribute(IFLA_AF_SPEC, no_address)
+            + attribute(
+                IFLA_LINKINFO,
+                attribute(IFLA_INFO_SLAVE_KIND, b"bridge") + attribute(IFLA_INFO_SLAVE_DATA, port),
+            )
         )
-        self.request(RTM_NEWLINK, _LINK.pack(0, 0, index, 0, 0) + attribute(IFLA_LINKINFO, port))
+        self.request(RTM_NEWLINK, body, 0, name)
 
     def up(self, index: int, *, mac: bytes | None = None) -> None:
         extra = b"" if mac is None else attribute(IFLA_ADDRESS, mac)

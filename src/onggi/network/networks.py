@@ -15,7 +15,7 @@ from typing import Self
 
 from msgspec import structs
 
-from onggi.errors import Forbidden, InvalidParameter, OnggiError, System
+from onggi.errors import Forbidden, InvalidParameter, NotFound, OnggiError, System
 from onggi.linux.fd import Fd
 from onggi.linux.netlink import Route, mac_bytes
 from onggi.network import host_files, store
@@ -172,6 +172,8 @@ class Networks:
     def check(self, request: EndpointRequest) -> None:
         """Refuse at `create` what can never be connected: bad addresses, ports, host entries, DNS options.
 
+        A namespace is made ready meanwhile.
+
         Raises InvalidParameter or Unsupported. Whether a network exists is asked when the container starts, as Docker
         does.
         """
@@ -179,6 +181,13 @@ class Networks:
         for entry in request.extra_hosts:
             host_files.parse_extra_host(entry)
         ResolvConf().overridden(request.dns, request.dns_search, request.dns_options)
+        for attachment in request.attachments:
+            try:
+                check_attachment(self.catalogue.get(attachment.network), attachment)
+            except NotFound:
+                continue  # it may come until the start
+        if request.mode in {"", "default", "bridge"}:
+            self._plugged.expect()
 
     async def _make_bare(self) -> Ready:
         return await self._thread.make(None)

@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from onggi.linux.fd import Fd
-from onggi.linux.namespace import CLONE_NEWNET, setns, unshare
 from onggi.linux.netlink import Route, mac_bytes
+from onggi.linux.process import CLONE_NEWNET, setns, unshare
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -204,7 +204,7 @@ def _write(path: str, value: bytes) -> None:
 class ReadyPool:
     """Namespaces made ahead. `take` never waits as long as there is one; the pool is filled again when it is quiet.
 
-    It holds as many as were lately taken within ten seconds, between `least` and `most`.
+    It holds as many as were taken, or announced by `expect`, within the last ten seconds, between `least` and `most`.
     """
 
     QUIET_S = 0.01
@@ -221,6 +221,7 @@ class ReadyPool:
         self._least, self._most = min(least, most), most
         self._ready: deque[Ready] = deque()
         self._taken: deque[float] = deque()
+        self._expected: deque[float] = deque()
         self._stirred = asyncio.Event()
         self._group = asyncio.TaskGroup()
         self._filler: asyncio.Task[None] | None = None
@@ -248,13 +249,21 @@ class ReadyPool:
     def target(self) -> int:
         """How many are to be ready."""
         horizon = asyncio.get_running_loop().time() - self.DEMAND_S
-        while self._taken and self._taken[0] < horizon:
-            self._taken.popleft()
-        return max(self._least, min(self._most, len(self._taken)))
+        for times in (self._taken, self._expected):
+            while times and times[0] < horizon:
+                times.popleft()
+        return max(self._least, min(self._most, max(len(self._taken), len(self._expected))))
+
+    def expect(self) -> None:
+        """A start is likely soon: have one ready for it, too."""
+        self._expected.append(asyncio.get_running_loop().time())
+        self._stirred.set()
 
     async def take(self) -> Ready:
         """A ready namespace, or a new one when all are taken. Raises what `make` raises."""
         self._taken.append(asyncio.get_running_loop().time())
+        if self._expected:
+            self._expected.popleft()
         self._stirred.set()
         if self._ready:
             return self._ready.popleft()

@@ -32,16 +32,16 @@ class Credentials:
 class AuthConfig(msgspec.Struct, frozen=True, rename="lower"):
     """Docker's JSON for it."""
 
-    username: _Text = ""
-    password: _Text = ""
-    auth: _Text = ""
-    serveraddress: _Text = ""
-    identitytoken: _Text = ""
-    registrytoken: _Text = ""
+    username: _Text | None = None
+    password: _Text | None = None
+    auth: _Text | None = None
+    serveraddress: _Text | None = None
+    identitytoken: _Text | None = None
+    registrytoken: _Text | None = None
 
     def credentials(self) -> Credentials:
         """Raises InvalidParameter when `auth` is not base64 of user and password."""
-        username, password = self.username, self.password
+        username, password = self.username or "", self.password or ""
         if self.auth and not username:
             try:
                 username, colon, password = urlsafe_b64decode(_padded(self.auth)).decode().partition(":")
@@ -49,10 +49,13 @@ class AuthConfig(msgspec.Struct, frozen=True, rename="lower"):
                 raise InvalidParameter("invalid X-Registry-Auth header: auth is not base64") from error
             if not colon:
                 raise InvalidParameter("invalid X-Registry-Auth header: auth is not user and password")
-        return Credentials(username, password.strip("\0"), self.identitytoken, self.registrytoken, self.serveraddress)
+        return Credentials(
+            username, password.strip("\0"), self.identitytoken or "", self.registrytoken or "", self.serveraddress or ""
+        )
 
 
-_decode = msgspec.json.Decoder(AuthConfig).decode
+_decode_one = msgspec.json.Decoder(AuthConfig | None).decode
+_decode_many = msgspec.json.Decoder(dict[str, AuthConfig] | None).decode
 
 
 def decode_header(value: str) -> Credentials | None:
@@ -62,17 +65,33 @@ def decode_header(value: str) -> Credentials | None:
     """
     if not value:
         return None
-    if len(value) > _LIMIT_BYTES:
-        raise InvalidParameter("invalid X-Registry-Auth header: it is too long")
+    text = _decoded(value, "X-Registry-Auth")
     try:
-        text = urlsafe_b64decode(_padded(value.replace("+", "-").replace("/", "_")))
-    except (binascii.Error, ValueError) as error:
-        raise InvalidParameter("invalid X-Registry-Auth header: it must be a valid base64url-encoded string") from error
-    try:
-        config = _decode(text)
+        config = _decode_one(text)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise InvalidParameter("invalid X-Registry-Auth header: it is not JSON of credentials") from error
-    return config.credentials() or None
+    return (config.credentials() if config else None) or None
+
+
+def decode_config_header(value: str) -> dict[str, Credentials]:
+    """Read an `X-Registry-Config` header, which a build sends: credentials by registry. Raises InvalidParameter."""
+    if not value:
+        return {}
+    text = _decoded(value, "X-Registry-Config")
+    try:
+        configs = _decode_many(text) or {}
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise InvalidParameter("invalid X-Registry-Config header: it is not JSON of credentials") from error
+    return {host: credentials for host, config in configs.items() if (credentials := config.credentials())}
+
+
+def _decoded(value: str, header: str) -> bytes:
+    if len(value) > _LIMIT_BYTES:
+        raise InvalidParameter(f"invalid {header} header: it is too long")
+    try:
+        return urlsafe_b64decode(_padded(value.replace("+", "-").replace("/", "_")))
+    except (binascii.Error, ValueError) as error:
+        raise InvalidParameter(f"invalid {header} header: it must be a valid base64url-encoded string") from error
 
 
 def _padded(text: str) -> str:

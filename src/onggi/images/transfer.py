@@ -1,50 +1,77 @@
-"""Pull and push: images between this host and registries."""
+"""Pull and push: images between this host and registries. The doors; what happens behind them is in `pull` and `push`."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from onggi.content.store import Store
+from onggi.errors import Unavailable
 from onggi.images.credentials import Credentials
+from onggi.images.fetch import Fetches
 from onggi.images.image import Image
-from onggi.images.images import Images
+from onggi.images.images import Images, Publish
+from onggi.images.progress import Progress
+from onggi.images.pull import Pull, Services, translated
+from onggi.images.push import Push
+from onggi.images.remote.endpoint import DOCKER_HUB_KEYS, RegistryOptions
+from onggi.images.remote.failure import Answer
+from onggi.images.remote.http import Deadlines
+from onggi.images.remote.registries import Registries
+from onggi.images.remote.repository import Repository
+from onggi.images.search import SearchResult, search
 from onggi.oci.descriptor import Descriptor
+from onggi.oci.image import CONFIG_LIMIT_BYTES, parse_image_config
+from onggi.oci.manifest import Index, parse_manifest
 from onggi.oci.platform import Platform
-from onggi.oci.reference import Reference
+from onggi.oci.reference import DOCKER_HUB, Reference
 
-Progress = Callable[[dict[str, Any]], None]
-"""Takes one line of Docker's progress stream. It must not block."""
-
-
-@dataclass(frozen=True, slots=True)
-class RegistryOptions:
-    """What the daemon was told about registries."""
-
-    insecure: Sequence[str] = ("127.0.0.0/8", "::1/128")
-    """Host, host:port or network that may be spoken to in plain HTTP or with an unknown certificate."""
-    mirrors: Sequence[str] = ()
-    """Base URLs that are asked before docker.io."""
-    certificates: Sequence[Path] = (Path("/etc/onggi/certs.d"), Path("/etc/docker/certs.d"))
-    """Directories that hold HOST[:PORT]/{*.crt, *.cert, *.key}."""
-    most_downloads: int = 4
-    most_uploads: int = 5
+_PARTS_KEPT = timedelta(days=1)
+"""How long the parts of downloads that broke off wait for another try."""
 
 
 class Transfer:
     """Enter it to use it. One for an engine: pulls that run at the same time share their layers."""
 
-    def __init__(self, images: Images, blobs: Store, options: RegistryOptions) -> None:
-        raise NotImplementedError
+    def __init__(
+        self,
+        images: Images,
+        blobs: Store,
+        publish: Publish,
+        options: RegistryOptions | None = None,
+        *,
+        deadlines: Deadlines | None = None,
+    ) -> None:
+        self._images, self._blobs, self._publish = images, blobs, publish
+        self._options = options or RegistryOptions()
+        self._deadlines = deadlines
+        self._stack = AsyncExitStack()
+        self._services: Services | None = None
 
     async def __aenter__(self) -> Self:
-        raise NotImplementedError
+        enter = self._stack.enter_async_context
+        executor = self._stack.enter_context(
+            ThreadPoolExecutor(self._options.most_downloads + 2, thread_name_prefix="transfer")
+        )
+        registries = await enter(Registries(self._options, self._deadlines))
+        fetches = await enter(Fetches(self._images, self._blobs, executor, self._options.most_downloads))
+        self._services = Services(self._images, self._blobs, registries, fetches, executor)
+        await self._services.in_thread(lambda: self._blobs.expire(_PARTS_KEPT))
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        raise NotImplementedError
+        self._services = None
+        await self._stack.aclose()
+
+    @property
+    def _open(self) -> Services:
+        if self._services is None:
+            raise Unavailable("the engine is not running")
+        return self._services
 
     async def pull(
         self,
@@ -55,7 +82,11 @@ class Transfer:
         credentials: Credentials | None = None,
     ) -> Image:
         """Bring an image here. Cancelled it ends at once; layers that are complete stay for the next try."""
-        raise NotImplementedError
+        reference = reference.with_default_tag()
+        image = await Pull(self._open, reference, progress, platform=platform, credentials=credentials).run()
+        attributes = {**(image.config.container.labels or {}), "name": reference.familiar_name}
+        self._publish("image", "pull", reference.familiar, attributes)
+        return image
 
     async def pull_all(
         self,
@@ -66,7 +97,13 @@ class Transfer:
         credentials: Credentials | None = None,
     ) -> None:
         """Every tag of a repository."""
-        raise NotImplementedError
+        client = await self._open.registries.client(reference.registry, credentials)
+        try:
+            tags = await Repository(client, reference.repository).tags()
+        except Answer as error:
+            raise translated(error, reference) from error
+        for tag in tags:
+            await self.pull(reference.with_tag(tag), progress, platform=platform, credentials=credentials)
 
     async def push(
         self,
@@ -76,14 +113,49 @@ class Transfer:
         credentials: Credentials | None = None,
         all_tags: bool = False,
     ) -> None:
-        raise NotImplementedError
+        """Send an image, or all that have a name in the repository."""
+        most = self._options.most_uploads
+        await Push(self._open, reference, progress, credentials=credentials, most_uploads=most).run(all_tags=all_tags)
+        self._publish("image", "push", reference.familiar, {"name": reference.familiar_name})
 
     async def log_in(self, server: str, credentials: Credentials) -> str:
-        """Try credentials; gives an identity token when the registry hands one out, "" otherwise."""
-        raise NotImplementedError
+        """Try credentials; gives an identity token when the registry hands one out, "" otherwise.
+
+        `server` is a registry's host, or a URL that begins with it. Raises Answer, Unreachable.
+        """
+        registry = DOCKER_HUB if server in {"", *DOCKER_HUB_KEYS} else server.split("://", 1)[-1].split("/", 1)[0]
+        registry = Reference.parse(f"{registry}/x").registry
+        client = await self._open.registries.client(registry, credentials)
+        return await client.log_in()
 
     async def inspect(
         self, reference: Reference, credentials: Credentials | None = None
     ) -> tuple[Descriptor, Sequence[Platform]]:
-        """What a registry has under a name."""
-        raise NotImplementedError
+        """What a registry has under a name, and for which platforms."""
+        reference = reference.with_default_tag()
+        client = await self._open.registries.client(reference.registry, credentials)
+        repository = Repository(client, reference.repository)
+        document = await repository.manifest(reference.digest or reference.tag or "latest")
+        parsed = parse_manifest(document.content, document.media_type)
+        kind = parsed.media_type or document.media_type
+        descriptor = Descriptor(media_type=kind, digest=document.digest, size=len(document.content))
+        if isinstance(parsed, Index):
+            return descriptor, [entry.platform for entry in parsed.manifests if entry.platform is not None]
+        content = await repository.small_blob(parsed.config.digest, CONFIG_LIMIT_BYTES, "image config")
+        return descriptor, [parse_image_config(content).platform]
+
+    async def search(
+        self,
+        term: str,
+        limit: int,
+        filters: Mapping[str, Sequence[str]],
+        credentials: Credentials | None = None,
+    ) -> list[SearchResult]:
+        """Repositories of Docker Hub, or of the registry that `term` begins with."""
+        return await search(self._open.registries, term, limit, filters, credentials)
+
+    async def download(self, url: str, progress: Progress) -> AsyncIterator[bytes]:
+        """The bytes at a URL that the user named (`import URL`)."""
+        progress({"status": f"Downloading from {url}"})
+        async for piece in self._open.registries.download(url):
+            yield piece

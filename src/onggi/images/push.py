@@ -1,0 +1,200 @@
+"""One push: an image's blobs that the registry lacks, side by side, then its manifest.
+
+The blobs are the very bytes that were pulled or made, so digests stay the same. What another repository of the same
+registry has is mounted, not sent.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import BinaryIO
+
+from yarl import URL
+
+from onggi.errors import NotFound, OnggiError
+from onggi.images.credentials import Credentials
+from onggi.images.image import Image, NoSuchImage
+from onggi.images.progress import LayerRow, Progress
+from onggi.images.pull import Services
+from onggi.images.remote.failure import Answer, AnswerBusy, AnswerFailed, Unreachable
+from onggi.images.remote.http import Body
+from onggi.images.remote.repository import Repository
+from onggi.oci.descriptor import Descriptor
+from onggi.oci.digest import Digest
+from onggi.oci.reference import Reference
+
+_PIECE_BYTES = 1024 * 1024
+_CHUNK_BYTES = 16 * 1024 * 1024
+_MOST_TRIES = 5
+_TOO_LARGE = 413
+
+
+class NothingToPush(NotFound):
+    """`name` as the user wrote it, in full."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"An image does not exist locally with the tag: {name}")
+
+
+class Push:
+    """The tags of one repository."""
+
+    def __init__(
+        self,
+        services: Services,
+        reference: Reference,
+        progress: Progress,
+        *,
+        credentials: Credentials | None,
+        most_uploads: int,
+    ) -> None:
+        self._services, self._reference, self._progress = services, reference, progress
+        self._credentials = credentials
+        self._turns = asyncio.Semaphore(most_uploads)
+
+    async def run(self, *, all_tags: bool) -> None:
+        """Raises NothingToPush, Answer, Unreachable, Misbehaved."""
+        reference = self._reference
+        self._progress({"status": f"The push refers to repository [{reference.name}]"})
+        images = self._images(all_tags=all_tags)
+        client = await self._services.registries.client(reference.registry, self._credentials)
+        repository = Repository(client, reference.repository, actions="pull,push")
+        try:
+            for name, image in images:
+                await self._push(repository, name, image)
+        except Answer as error:
+            # The registry's own words, without the address that they came from: as docker push has them.
+            if error.reasons:
+                raise type(error)(error.status, error.reasons) from error
+            raise
+
+    def _images(self, *, all_tags: bool) -> Sequence[tuple[Reference, Image]]:
+        images = self._services.images
+        if all_tags:
+            found = [
+                (name, image) for image in images.all() for name in image.names if name.name == self._reference.name
+            ]
+            if not found:
+                raise NothingToPush(self._reference.name)
+            return sorted(found, key=lambda pair: pair[0].tag or "")
+        name = self._reference.with_default_tag()
+        try:
+            return [(name, images.get(name.canonical))]
+        except NoSuchImage as error:
+            raise NothingToPush(self._reference.familiar_name) from error
+
+    async def _push(self, repository: Repository, name: Reference, image: Image) -> None:
+        sources = self._mount_sources()
+        rows = [LayerRow(diff_id.short) for diff_id in image.config.diff_ids]
+        layers = {layer.digest: (layer, row) for layer, row in zip(image.manifest.layers, rows, strict=True)}
+        for _, row in reversed(layers.values()):
+            row.watch(self._progress)
+            row.say("Preparing")
+        async with self._services.images.lease() as lease:
+            for digest in (*layers, image.manifest.config.digest):
+                if not await lease.hold_blob(digest):
+                    raise NotFound(f"content {digest} of the image {name.familiar} is not here: pull or load it again")
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for layer, row in reversed(layers.values()):
+                        group.create_task(
+                            self._blob(repository, layer, sources.get(layer.digest, ()), row),
+                            name=f"push {layer.digest.short}",
+                        )
+            except ExceptionGroup as failures:
+                raise failures.exceptions[0] from failures  # the first ended the others
+            await self._blob(repository, image.manifest.config, (), LayerRow("config"))
+            content, digest = image.manifest_bytes, Digest.of(image.manifest_bytes)
+            await repository.put_manifest(name.tag or str(digest), content, image.manifest_media_type)
+        tag = name.tag or str(digest)
+        self._progress({"status": f"{tag}: digest: {digest} size: {len(content)}"})
+        self._progress({"progressDetail": {}, "aux": {"Tag": tag, "Digest": str(digest), "Size": len(content)}})
+        await self._services.images.tag(str(image.id), name.with_digest(digest))
+
+    def _mount_sources(self) -> Mapping[Digest, Sequence[str]]:
+        """Which other repositories of the registry had a blob when we last pulled from or pushed to them."""
+        sources: dict[Digest, list[str]] = {}
+        for image in self._services.images.all():
+            repositories = [
+                name.repository
+                for name in image.digests
+                if name.registry == self._reference.registry and name.repository != self._reference.repository
+            ]
+            for layer in image.manifest.layers if repositories else ():
+                sources.setdefault(layer.digest, []).extend(repositories)
+        return sources
+
+    async def _blob(self, repository: Repository, blob: Descriptor, sources: Sequence[str], row: LayerRow) -> None:
+        if self._turns.locked():
+            row.say("Waiting")
+        async with self._turns:
+            if await repository.has_blob(blob.digest) is not None:
+                row.say("Layer already exists")
+                return
+            location: URL | None = None
+            for source in sources[:1]:
+                location = await repository.begin_upload(blob.digest, source)
+                if location is None:
+                    row.say(f"Mounted from {source}")
+                    return
+            await self._upload(repository, blob, location, row)
+            row.say("Pushed")
+
+    async def _upload(self, repository: Repository, blob: Descriptor, location: URL | None, row: LayerRow) -> None:
+        """In one request; again from the start when that breaks off; in chunks when it is too large for a proxy."""
+        file = await self._services.in_thread(lambda: self._services.blobs.open(blob.digest))
+        with file:
+            for tried in range(1, _MOST_TRIES + 1):
+                try:
+                    if location is None:
+                        location = await repository.begin_upload(blob.digest)
+                    assert location is not None
+                    return await repository.upload(
+                        location, blob.digest, blob.size, _body(self._services, file, blob.size, row)
+                    )
+                except (Unreachable, AnswerBusy, AnswerFailed) as error:
+                    if getattr(error, "status", 0) == _TOO_LARGE:
+                        return await self._upload_in_chunks(repository, blob, file, row)
+                    if tried == _MOST_TRIES:
+                        raise
+                    await self._pause(row, repository, tried, error)
+                location = None
+
+    async def _upload_in_chunks(self, repository: Repository, blob: Descriptor, file: BinaryIO, row: LayerRow) -> None:
+        location = await repository.begin_upload(blob.digest)
+        assert location is not None
+        offset = 0
+        while offset < blob.size:
+            piece = await self._services.in_thread(_reading(file, offset, _CHUNK_BYTES))
+            location = await repository.upload_piece(location, offset, piece)
+            offset += len(piece)
+            row.move("Pushing", offset, blob.size)
+        await repository.finish_upload(location, blob.digest)
+
+    async def _pause(self, row: LayerRow, repository: Repository, tried: int, error: OnggiError) -> None:
+        deadlines = repository.client.http.deadlines
+        asked_s: float | None = getattr(error, "retry_after_s", None)
+        pause_s = min(max(asked_s or 0, deadlines.retry_s * tried), deadlines.patience_s)
+        row.say(f"Retrying in {max(round(pause_s), 1)} second{'s' if round(pause_s) > 1 else ''}")
+        await asyncio.sleep(pause_s)
+
+
+def _reading(file: BinaryIO, offset: int, size: int) -> Callable[[], bytes]:
+    def read() -> bytes:
+        file.seek(offset)
+        return file.read(size)
+
+    return read
+
+
+def _body(services: Services, file: BinaryIO, size: int, row: LayerRow) -> Callable[[], Body]:
+    async def pieces() -> AsyncIterator[bytes]:
+        offset = 0
+        while offset < size:
+            piece = await services.in_thread(_reading(file, offset, _PIECE_BYTES))
+            if not piece:
+                raise OSError(f"the blob ends at byte {offset} of {size}")
+            yield piece
+            offset += len(piece)
+            row.move("Pushing", offset, size)
+
+    return pieces

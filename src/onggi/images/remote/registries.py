@@ -1,0 +1,69 @@
+"""The registries of the world, as this engine was told to see them: from a name to clients that have answered."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from types import TracebackType
+from typing import Self
+
+from onggi.images.credentials import Credentials
+from onggi.images.remote.client import Client
+from onggi.images.remote.endpoint import Endpoints, RegistryOptions
+from onggi.images.remote.failure import Unreachable
+from onggi.images.remote.http import Deadlines, Http
+
+
+class Registries:
+    """Enter it to ask. Connections are kept between requests; proofs are not."""
+
+    def __init__(self, options: RegistryOptions, deadlines: Deadlines | None = None) -> None:
+        self._endpoints = Endpoints(options)
+        self._deadlines = deadlines or Deadlines()
+        self._http: Http | None = None
+
+    async def __aenter__(self) -> Self:
+        self._http = Http(self._deadlines)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._http is not None:
+            await self._http.close()
+
+    async def clients(
+        self, registry: str, credentials: Credentials | None, *, mirrors: bool = False
+    ) -> AsyncGenerator[Client, None]:
+        """Mirrors first, then the registry itself; of one host the first scheme that answers.
+
+        Raises the last Unreachable when nobody answers. A mirror never sees credentials.
+        """
+        assert self._http is not None, "the registries are not entered"
+        answered: set[str | None] = set()
+        failure: Unreachable | None = None
+        for endpoint in await self._endpoints.of(registry, mirrors=mirrors):
+            if endpoint.base.authority in answered:
+                continue
+            client = Client(self._http, endpoint, None if endpoint.mirror else credentials)
+            try:
+                await client.ping()
+            except Unreachable as error:
+                failure = error
+                continue
+            answered.add(endpoint.base.authority)
+            yield client
+        if not answered and failure is not None:
+            raise failure
+
+    async def client(self, registry: str, credentials: Credentials | None) -> Client:
+        """The registry itself. Raises Unreachable."""
+        async with aclosing(self.clients(registry, credentials)) as clients:
+            async for client in clients:
+                return client
+        raise Unreachable(f"{registry} has no address")
+
+    async def download(self, url: str) -> AsyncIterator[bytes]:
+        """The bytes at a URL that the user named. Raises InvalidParameter, Answer, Unreachable, Misbehaved."""
+        assert self._http is not None, "the registries are not entered"
+        async with self._http.follow(url) as response:
+            async for piece in response.content.iter_any():
+                yield piece

@@ -1,0 +1,243 @@
+"""One repository of a registry: its manifests, blobs, tags and uploads. (OCI distribution-spec)"""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import msgspec
+from yarl import URL
+
+from onggi.images.remote.client import Client
+from onggi.images.remote.failure import AnswerNotFound, Misbehaved, TooSlow, printable
+from onggi.images.remote.http import Body
+from onggi.oci.descriptor import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
+from onggi.oci.digest import Digest, InvalidDigest
+from onggi.oci.manifest import MANIFEST_LIMIT_BYTES
+
+ACCEPTED = (OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST)
+_ACCEPT = ", ".join(ACCEPTED)
+_TAGS_LIMIT_BYTES = 8 * 1024 * 1024
+_MOST_PAGES = 1000
+_MOST_TAGS = 100_000
+_NEXT = re.compile(r'\s*<([^>]*)>\s*;\s*rel="?next"?', re.IGNORECASE)
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/(?:[0-9]{1,18}|\*)", re.ASCII)
+_UPLOAD_REPLY_S = 300.0
+
+
+class _Tags(msgspec.Struct):
+    tags: list[str] | None = None
+
+
+_tags = msgspec.json.Decoder(_Tags)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A manifest or index as it came, with the digest of what came."""
+
+    content: bytes
+    media_type: str
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a registry says of a manifest without giving it."""
+
+    digest: Digest
+    media_type: str
+    size_bytes: int
+
+
+class BlobStream:
+    """A blob on its way: from `offset` on, in pieces as they arrive."""
+
+    def __init__(self, offset: int, validator: str, pieces: AsyncIterator[bytes]) -> None:
+        self.offset = offset
+        self.validator = validator
+        """The strong entity tag, for `If-Range`; empty when there is none."""
+        self.pieces = pieces
+
+
+class Repository:
+    """`actions` is what tokens are asked for: pull, or pull,push."""
+
+    def __init__(self, client: Client, name: str, *, actions: str = "pull") -> None:
+        self.client, self.name = client, name
+        self._scopes: Sequence[str] = (f"repository:{name}:{actions}",)
+
+    def _url(self, path: str) -> URL:
+        return self.client.endpoint.url(f"{self.name}/{path}")
+
+    # Manifests
+
+    async def head(self, reference: str) -> Head | None:
+        """By tag or digest; None when the registry gives no digest. Raises Answer, Unreachable."""
+        _, headers, _ = await self.client.document(
+            "HEAD", self._url(f"manifests/{reference}"), scopes=self._scopes, limit_bytes=0, what="the manifest",
+            headers={"Accept": _ACCEPT},
+        )  # fmt: skip
+        try:
+            digest = Digest(headers.get("Docker-Content-Digest", ""))
+        except InvalidDigest:
+            return None
+        size = headers.get("Content-Length", "")
+        return Head(digest, _media_type(headers.get("Content-Type", "")), int(size) if size.isdecimal() else 0)
+
+    async def manifest(self, reference: str | Digest) -> Document:
+        """By tag, or by digest: then verified. Raises Answer, Unreachable, Misbehaved."""
+        url = self._url(f"manifests/{reference}")
+        _, headers, content = await self.client.document(
+            "GET", url, scopes=self._scopes, limit_bytes=MANIFEST_LIMIT_BYTES, what="the manifest",
+            headers={"Accept": _ACCEPT},
+        )  # fmt: skip
+        if isinstance(reference, Digest) and not reference.verifies(content):
+            raise Misbehaved(f"manifest verification failed for digest {reference}")
+        digest = reference if isinstance(reference, Digest) else Digest.of(content)
+        return Document(content, _media_type(headers.get("Content-Type", "")), digest)
+
+    async def put_manifest(self, reference: str, content: bytes, media_type: str) -> None:
+        await self.client.document(
+            "PUT", self._url(f"manifests/{reference}"), scopes=self._scopes, limit_bytes=64 * 1024, what="the answer",
+            headers={"Content-Type": media_type}, body=content,
+        )  # fmt: skip
+
+    async def tags(self) -> list[str]:
+        """All tags. Raises Answer, Unreachable, Misbehaved."""
+        found: list[str] = []
+        url = self._url("tags/list")
+        for _ in range(_MOST_PAGES):
+            _, headers, content = await self.client.document(
+                "GET", url, scopes=self._scopes, limit_bytes=_TAGS_LIMIT_BYTES, what="the list of tags"
+            )
+            try:
+                found += _tags.decode(content).tags or []
+            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+                raise Misbehaved("the registry's list of tags is malformed") from error
+            if len(found) > _MOST_TAGS:
+                raise Misbehaved(f"the registry lists more than {_MOST_TAGS} tags")
+            link = _NEXT.match(headers.get("Link", "")[:4096])
+            if link is None:
+                return found
+            following = self.client.own_location(url, link[1])
+            if following == url:
+                raise Misbehaved("the registry's list of tags never ends")
+            url = following
+        raise Misbehaved(f"the registry's list of tags has more than {_MOST_PAGES} pages")
+
+    # Blobs
+
+    async def small_blob(self, digest: Digest, limit_bytes: int, what: str) -> bytes:
+        """A whole, verified blob in memory. Raises Answer, Unreachable, Misbehaved."""
+        _, _, content = await self.client.document(
+            "GET", self._url(f"blobs/{digest}"), scopes=self._scopes, limit_bytes=limit_bytes, what=what
+        )
+        if not digest.verifies(content):
+            raise Misbehaved(f"{what} verification failed for digest {digest}")
+        return content
+
+    @asynccontextmanager
+    async def blob(self, digest: Digest, offset: int = 0, validator: str = "") -> AsyncIterator[BlobStream]:
+        """From `offset` on if the registry can do that and nothing has changed, else from the start."""
+        headers = {}
+        if offset:
+            headers["Range"] = f"bytes={offset}-"
+            if validator:
+                headers["If-Range"] = validator
+        async with self.client.stream(
+            "GET", self._url(f"blobs/{digest}"), scopes=self._scopes, headers=headers
+        ) as response:
+            begins = 0
+            if response.status == HTTPStatus.PARTIAL_CONTENT:
+                match = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+                if match is None or int(match[1]) != offset:
+                    raise Misbehaved(f"the registry sent another range of {digest} than asked for")
+                begins = offset
+            tag = response.headers.get("ETag", "")
+            strong = tag if tag.startswith('"') and len(tag) < 1000 else ""
+            yield BlobStream(begins, strong, self._pieces(response.content.iter_any(), digest))
+
+    async def _pieces(self, pieces: AsyncIterator[bytes], digest: Digest) -> AsyncIterator[bytes]:
+        """Ends with TooSlow what trickles: the next byte always comes, but the blob never would."""
+        deadlines = self.client.http.deadlines
+        window_ends, brought = time.monotonic() + deadlines.trickle_s, 0
+        async for piece in pieces:
+            yield piece
+            brought += len(piece)
+            if (now := time.monotonic()) > window_ends:
+                if brought < deadlines.trickle_bytes:
+                    raise TooSlow(f"{digest} trickles: {brought} bytes in {deadlines.trickle_s:g} seconds")
+                window_ends, brought = now + deadlines.trickle_s, 0
+
+    async def has_blob(self, digest: Digest) -> int | None:
+        """Its size when the repository has the blob, else None."""
+        try:
+            _, headers, _ = await self.client.document(
+                "HEAD", self._url(f"blobs/{digest}"), scopes=self._scopes, limit_bytes=0, what="the blob"
+            )
+        except AnswerNotFound:
+            return None
+        size = headers.get("Content-Length", "")
+        return int(size) if size.isdecimal() else 0
+
+    # Uploads
+
+    async def begin_upload(self, digest: Digest, mount_from: str = "") -> URL | None:
+        """Where to send the blob; None when it was mounted from another repository of the registry.
+
+        Raises Answer, Unreachable, Misbehaved.
+        """
+        url, scopes = self._url("blobs/uploads/"), self._scopes
+        if mount_from:
+            url = url.with_query({"mount": str(digest), "from": mount_from})
+            scopes = (*scopes, f"repository:{mount_from}:pull")
+        status, headers, _ = await self.client.document(
+            "POST", url, scopes=scopes, limit_bytes=64 * 1024, what="the answer", body=b""
+        )
+        if status == HTTPStatus.CREATED and mount_from:
+            return None
+        if status != HTTPStatus.ACCEPTED:
+            raise Misbehaved(f"the registry answers {status} to the begin of an upload")
+        return self.client.own_location(url, headers.get("Location"))
+
+    async def upload(self, location: URL, digest: Digest, size_bytes: int, body: Callable[[], Body]) -> None:
+        """Send a whole blob of a known size in one request. Raises Answer, Unreachable, Misbehaved."""
+        await self._finish(location, digest, {"Content-Length": str(size_bytes)}, body)
+
+    async def upload_piece(self, location: URL, offset: int, piece: bytes) -> URL:
+        """Send the bytes from `offset` on; gives where to go on."""
+        headers = {"Content-Type": "application/octet-stream", "Content-Range": f"{offset}-{offset + len(piece) - 1}"}
+        async with self.client.stream(
+            "PATCH", location, scopes=self._scopes, headers=headers, body=lambda: piece, reply_s=_UPLOAD_REPLY_S
+        ) as response:
+            return self.client.own_location(location, response.headers.get("Location"))
+
+    async def finish_upload(self, location: URL, digest: Digest) -> None:
+        """All pieces are sent."""
+        await self._finish(location, digest, {}, lambda: b"")
+
+    async def _finish(self, location: URL, digest: Digest, headers: dict[str, str], body: Callable[[], Body]) -> None:
+        query = f"{location.raw_query_string}&" if location.raw_query_string else ""
+        url = URL(f"{location.with_query(None)}?{query}digest={digest}", encoded=True)
+        async with self.client.stream(
+            "PUT", url, scopes=self._scopes, headers={"Content-Type": "application/octet-stream", **headers},
+            body=body, reply_s=_UPLOAD_REPLY_S,
+        ) as response:  # fmt: skip
+            if response.status != HTTPStatus.CREATED:
+                raise Misbehaved(f"the registry answers {response.status} to the end of an upload")
+            told = response.headers.get("Docker-Content-Digest", str(digest))
+            if told != digest:
+                raise Misbehaved(f"the registry took {digest} for {printable(told)}")
+
+    async def cancel_upload(self, location: URL) -> None:
+        """Tell the registry that no more comes."""
+        async with asyncio.timeout(self.client.http.deadlines.connect_s):
+            await self.client.document("DELETE", location, scopes=self._scopes, limit_bytes=65536, what="the answer")
+
+
+def _media_type(header: str) -> str:
+    return header.partition(";")[0].strip().lower()

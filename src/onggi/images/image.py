@@ -36,6 +36,8 @@ class Image:
     """With digest, as a registry knows the image; in order of their text."""
     size_bytes: int
     """Of the files in all its layers."""
+    parent: str
+    """ID of the image that this one was built or committed on here, or empty."""
     created_at: datetime | None
     tagged_at: datetime | None
     """When it last got a name."""

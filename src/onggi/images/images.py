@@ -1,46 +1,39 @@
-"""The images on this host: look up, name, remove, inspect; and the ways in and out but for the registry's."""
+"""The images on this host: look up, name, remove; what a pull, a load or a commit registers and holds meanwhile."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
-from onggi.content.store import Store
-from onggi.images.image import Image
+from onggi.content.store import BlobUnknown, Store
+from onggi.images import layers, lease, names, rubbish
+from onggi.images.image import Image, NoSuchImage
+from onggi.images.layers import Layer
 from onggi.images.lease import Lease
+from onggi.images.removal import ContainerUse, Removal, Removed
+from onggi.images.rubbish import Rubbish
+from onggi.images.snapshot import Snapshots
 from onggi.images.unpack import Unpacking
+from onggi.images.worker_process import Integrity
 from onggi.linux.fd import Fd
 from onggi.oci.digest import Digest
-from onggi.oci.image import ImageConfig
+from onggi.oci.image import parse_image_config
+from onggi.oci.manifest import Manifest, parse_manifest
 from onggi.oci.reference import Reference
 from onggi.state.database import Database
 
-Progress = Callable[[dict[str, Any]], None]
-"""Takes one line of Docker's progress stream, such as {"stream": "Loaded image: x\\n"}."""
+_KEEP_UNUSED_BLOBS = timedelta(days=1)
+"""So long an interrupted pull may be taken up again."""
 
 
 class Publish(Protocol):
     """`Events.publish`: type "image", action "tag", actor, attributes."""
 
     def __call__(self, kind: str, action: str, actor: str, attributes: Mapping[str, str], /) -> object: ...
-
-
-@dataclass(frozen=True, slots=True)
-class ContainerUse:
-    """A container that was made from an image."""
-
-    id: str
-    running: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Removed:
-    """One line of the answer to `docker rmi`."""
-
-    untagged: str = ""
-    deleted: str = ""
 
 
 class Images:
@@ -54,78 +47,237 @@ class Images:
         publish: Publish,
         containers_of: Callable[[Digest], Sequence[ContainerUse]],
     ) -> None:
-        raise NotImplementedError
+        self.data_root = data_root
+        self.blobs = blobs
+        self._database = database
+        self._publish = publish
+        self._containers_of = containers_of
+        self._collecting = asyncio.Lock()
+        self._stack = AsyncExitStack()
+        self._rubbish = Rubbish(data_root, database)
+        self.snapshots = Snapshots(data_root, database, self._rubbish)
 
     async def __aenter__(self) -> Self:
-        raise NotImplementedError
+        (self.data_root / layers.DIRECTORY).mkdir(mode=0o700, parents=True, exist_ok=True)
+        await self._stack.enter_async_context(self._rubbish)
+        await self._stack.enter_async_context(self.snapshots)
+
+        def settle(connection: sqlite3.Connection) -> tuple[list[str], set[str]]:
+            lease.end_all(connection)
+            return layers.collect(connection, layers.all_keys(connection)), names.used_blobs(connection)
+
+        directories, used = await self._database.write(settle)
+        self._rubbish.collect(directories)
+        await asyncio.to_thread(self._drop_old_blobs, used)
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        raise NotImplementedError
+        await self._stack.aclose()
+
+    def _drop_old_blobs(self, used: set[str]) -> None:
+        """What pulls left that were never taken up again."""
+        self.blobs.expire(_KEEP_UNUSED_BLOBS)
+        oldest = datetime.now(UTC) - _KEEP_UNUSED_BLOBS
+        for info in list(self.blobs.walk()):
+            if info.digest not in used and info.created_at < oldest:
+                self.blobs.delete(info.digest)
 
     # Looking up
 
     def get(self, name_or_id: str) -> Image:
-        """By name, ID, `name@digest` or the start of an ID. Raises NoSuchImage, InvalidReference, Conflict."""
-        raise NotImplementedError
+        """By name, ID, `name@digest` or the start of an ID. Raises NoSuchImage, InvalidReference."""
+        return self._database.read(lambda connection: names.find(connection, name_or_id))
+
+    def by_id(self, image_id: str) -> Image | None:
+        """By its whole ID."""
+        return self._database.read(lambda connection: names.by_id(connection, image_id))
 
     def all(self) -> Sequence[Image]:
         """Every image, newest first."""
-        raise NotImplementedError
+        found = self._database.read(names.every)
+        return sorted(found, key=lambda image: image.created_at or _NEVER, reverse=True)
+
+    def containers_of(self, image: Image) -> Sequence[ContainerUse]:
+        return self._containers_of(image.id)
+
+    def children(self, image: Image) -> Sequence[str]:
+        """IDs of the images that were committed on this one, here."""
+        return self._database.read(lambda connection: names.children(connection, image.id))
+
+    def layer_sizes(self, image: Image) -> Sequence[int]:
+        """Bytes of the files of each layer, lowest first."""
+        return [layer.size_bytes for layer in self._layers(image) if not layer.key.startswith("chain:")]
+
+    def layer_directories(self, image: Image) -> Sequence[str]:
+        """Where its layers lie, topmost first."""
+        return [str(self.data_root / layer.directory) for layer in reversed(self._layers(image))]
+
+    def _layers(self, image: Image) -> Sequence[Layer]:
+        return self._database.read(lambda connection: layers.stack(connection, image.id))
 
     # Names
 
     async def tag(self, name_or_id: str, reference: Reference) -> None:
-        raise NotImplementedError
+        """Give the image one more name, with a tag. An image that has it loses it."""
+
+        def give(connection: sqlite3.Connection) -> Image:
+            image = names.find(connection, name_or_id)
+            names.give_name(connection, reference.with_default_tag(), image.id, _now())
+            return image
+
+        image = await self._database.write(give)
+        self.tell("tag", image, reference.with_default_tag().familiar)
+
+    def tell(self, action: str, image: Image, name: str) -> None:
+        """Publish an event of this image."""
+        self._publish("image", action, image.id, {**(image.config.container.labels or {}), "name": name})
 
     async def remove(self, name_or_id: str, *, force: bool = False, prune: bool = True) -> Sequence[Removed]:
-        raise NotImplementedError
+        """Take a name away, or all; the image goes with its last one, and with `prune` its nameless parents.
 
-    async def prune(self, filters: Mapping[str, Sequence[str]]) -> tuple[Sequence[Removed], int]:
-        """Remove unused images; gives what was removed and the bytes that were freed."""
-        raise NotImplementedError
+        Raises NoSuchImage, Conflict: Docker's rules and sentences (moby daemon/images/image_delete.go).
+        """
+        async with self._collecting:
+            removal = await self._database.write(lambda connection: Removal(connection, self._containers_of).remove(
+                name_or_id, force=force, prune=prune))  # fmt: skip
+            self._rubbish.collect(removal.directories)
+            await asyncio.to_thread(self._delete_blobs, removal.blobs)
+        for action, image in removal.events:
+            self.tell(action, image, image.id)
+        return removal.records
 
-    # Ways in: pull (used by images.transfer)
+    def _delete_blobs(self, blobs: Iterable[Digest]) -> None:
+        for digest in blobs:
+            try:
+                self.blobs.delete(digest)
+            except BlobUnknown:
+                pass  # a manifest may name what was never fetched
 
-    def lease(self) -> AbstractAsyncContextManager[Lease]:
-        raise NotImplementedError
+    # What a pull, load or commit needs
+
+    def lease(self) -> Lease:
+        return Lease(self._database, self)
+
+    async def collect_layers(self, keys: list[str]) -> None:
+        self._rubbish.collect(await self._database.write(lambda connection: layers.collect(connection, keys)))
+
+    async def wait_for_blob(self, digest: Digest) -> bool:
+        """True when the blob is there and will stay, its lease being recorded."""
+        async with self._collecting:
+            try:
+                await asyncio.to_thread(self.blobs.info, digest)
+            except BlobUnknown:
+                return False
+            return True
 
     def has_layer(self, diff_id: Digest) -> bool:
         """The layer is extracted here."""
-        raise NotImplementedError
+        return self._database.read(lambda connection: layers.find(connection, diff_id)) is not None
 
-    def unpack(self, diff_id: Digest | None, blob: Fd) -> Unpacking:
-        """Extract a layer from the file `blob` (open for reading, borrowed until the Unpacking is left)."""
-        raise NotImplementedError
+    def unpack(self, diff_id: Digest | None, blob: Fd, copy: Fd | None = None) -> Unpacking:
+        """Extract a layer from the file `blob` (open for reading, borrowed until the Unpacking is left).
+
+        `copy`: gets the tar in the blob. None as `diff_id`: any will do, and `finish` tells it.
+        """
+        return Unpacking(self.data_root, self._database, self._rubbish, diff_id, blob, copy=copy)
 
     async def commit_pulled(
         self, reference: Reference, digest: Digest, manifest_bytes: bytes, media_type: str, config_bytes: bytes
     ) -> Image:
-        """Register an image whose blobs are in the content store and whose layers are all unpacked.
+        """Register an image whose blobs are in the content store and whose layers are all unpacked, under a lease.
 
         `reference` gets the name (when it has a tag) and the digest; `digest` is what the registry calls it: of the
         index where there is one. `manifest_bytes` of the image's own manifest. Raises Integrity when a layer lacks.
         """
-        raise NotImplementedError
+        given = [reference.with_digest(digest)]
+        if reference.tag and not reference.digest:
+            given.append(reference)
+        image, _ = await self.register(config_bytes, manifest_bytes, media_type, given)
+        return image
 
-    # Ways in and out: archives, containers
+    async def register(
+        self, config_bytes: bytes, manifest_bytes: bytes, media_type: str, references: Sequence[Reference],
+        parent: str = "",
+    ) -> tuple[Image, Mapping[Reference, Digest]]:  # fmt: skip
+        """Record an image, verified by the caller and held by its lease; second which image lost which name to it."""
+        image_id = Digest.of(config_bytes)
+        config = parse_image_config(config_bytes)
+        manifest = parse_manifest(manifest_bytes, media_type)
+        if not isinstance(manifest, Manifest) or manifest.config.digest != image_id:
+            raise Integrity("the image's manifest is not that of its configuration")
+        if len(manifest.layers) != len(config.diff_ids):
+            raise Integrity(
+                f"the manifest has {len(manifest.layers)} layers, but the image's configuration {len(config.diff_ids)}"
+            )
+        keys, size_bytes = await self._complete(config.diff_ids)
+        blobs = {image_id, *(layer.digest for layer in manifest.layers)}
+        now = _now()
 
-    async def load(self, stream: AsyncIterator[bytes], progress: Progress, *, quiet: bool = False) -> None:
-        raise NotImplementedError
+        def insert(connection: sqlite3.Connection) -> tuple[Image, dict[Reference, Digest]]:
+            if names.insert(
+                connection, image_id=image_id, config=config_bytes, manifest=manifest_bytes, media_type=media_type,
+                size_bytes=size_bytes, parent=parent, blobs=blobs, now=now,
+            ):  # fmt: skip
+                layers.use(connection, image_id, keys)
+            lost = {}
+            for reference in references:
+                holder = names.give_name(connection, reference, image_id, now)
+                if holder is not None:
+                    lost[reference] = holder
+            image = names.by_id(connection, image_id)
+            assert image is not None, "it was inserted in this transaction"
+            return image, lost
 
-    async def import_(
-        self, stream: AsyncIterator[bytes], reference: Reference | None, message: str, changes: Sequence[str],
-        platform: str = "",
-    ) -> Image:  # fmt: skip
-        """Make an image of one layer from the tar of a file system; `changes` are Dockerfile instructions."""
-        raise NotImplementedError
+        return await self._database.write(insert)
 
-    def save(self, names: Sequence[str]) -> AsyncIterator[bytes]:
-        raise NotImplementedError
+    async def _complete(self, diff_ids: Sequence[Digest]) -> tuple[list[str], int]:
+        """The keys of an image's stack, lowest first, its completions made where they lack; and the size of all."""
+        below: list[Layer] = []
+        size_bytes = 0
+        for number, diff_id in enumerate(diff_ids):
+            layer = self._layer(diff_id)
+            if layer is None:
+                raise Integrity(f"the layer {diff_id} of the image is not there")
+            size_bytes += layer.size_bytes
+            completion = await self._completion(below, layer, diff_ids[: number + 1])
+            below.append(layer)
+            if completion is not None:
+                below.append(completion)
+        return [layer.key for layer in below], size_bytes
 
-    async def commit(
-        self, container_id: str, parent: Image | None, config: ImageConfig, reference: Reference | None
-    ) -> Image:
-        """Make an image of a container's changes above its own image."""
-        raise NotImplementedError
+    def _layer(self, key: str) -> Layer | None:
+        return self._database.read(lambda connection: layers.find(connection, key))
+
+    async def _completion(self, below: Sequence[Layer], layer: Layer, chain: Sequence[Digest]) -> Layer | None:
+        if not below or not any(layer.implied):
+            return None
+        key = layers.chain_key(chain)
+        known = self._layer(key)
+        if known is not None:
+            return known
+        wanted = await asyncio.to_thread(layers.completion, self.data_root, below, layer)
+        if not wanted:
+            return None
+        directory = layers.new_directory()
+        await self._database.write(lambda connection: rubbish.record(connection, [directory]))
+        try:
+            await asyncio.to_thread(layers.make_completion, self.data_root, directory, wanted)
+        except BaseException:
+            self._rubbish.collect([directory])
+            raise
+        made = Layer(key, layer.diff_id, directory, 0, (b"",))
+        if not await self._database.write(lambda connection: layers.add(connection, made)):
+            self._rubbish.collect([directory])
+        return made
+
+
+_NEVER = datetime.fromtimestamp(0, UTC)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
+__all__ = ["ContainerUse", "Images", "Integrity", "NoSuchImage", "Publish", "Removed"]

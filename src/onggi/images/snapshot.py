@@ -1,24 +1,165 @@
-"""Snapshots: what a container's root file system is stacked of, and where it writes."""
+"""Snapshots: what a container's root file system is stacked of, and where it writes.
 
+    data_root/snapshots/CONTAINER ID/upper    what the container wrote; has the root directory's attributes
+                                     work     the kernel's
+
+The row in `snapshots` comes before the directory, and goes in the transaction that records it as rubbish.
+"""
+
+import asyncio
+import os
+import sqlite3
+import stat
+from collections.abc import Collection
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from onggi.errors import NotFound
+from onggi.images import layers, rubbish
 from onggi.images.image import Image
+from onggi.images.layers import Attributes, Layer
+from onggi.images.rubbish import Rubbish
 from onggi.oci.root import OverlayRoot
+from onggi.state.database import Database
+
+DIRECTORY = "snapshots"
+_PLAIN = Attributes(0o755, 0, 0, 0)
 
 
 class Snapshots:
     """One writable directory for each container, above the layers of its image."""
 
+    def __init__(self, data_root: Path, database: Database, rubbish: Rubbish) -> None:
+        self._data_root = data_root
+        self._database = database
+        self._rubbish = rubbish
+        self._roots: dict[str, Attributes] = {}
+
+    async def __aenter__(self) -> Self:
+        (self._data_root / DIRECTORY).mkdir(mode=0o700, exist_ok=True)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is held."""
+
     async def prepare(self, container_id: str, image: Image | None) -> OverlayRoot:
-        """Make the container's own directories. None: a container without image (from scratch)."""
-        raise NotImplementedError
+        """Make the container's own directories. None: a container without image (from scratch).
+
+        Undone by `remove`; a container whose row never came is found by `reconcile`.
+        """
+        user, image_id = _user(container_id), image.id if image else ""
+        directory = f"{DIRECTORY}/{container_id}"
+
+        def record(connection: sqlite3.Connection) -> list[Layer]:
+            connection.execute(
+                "INSERT INTO snapshots (container_id, image_id, directory) VALUES (?, ?, ?)",
+                (container_id, image_id, directory),
+            )
+            layers.use_as(connection, user, image_id)
+            return layers.stack(connection, user)
+
+        stack = await self._database.write(record)
+        root = self._roots.get(image_id)
+        if root is None:
+            root = layers.root_attributes(self._data_root, stack) or _PLAIN
+            self._roots[image_id] = root
+        path = self._data_root / directory
+        path.mkdir(mode=0o700)
+        (path / "work").mkdir(mode=0o700)
+        upper = path / "upper"
+        upper.mkdir(mode=root.mode)
+        os.chown(upper, root.uid, root.gid)
+        os.chmod(upper, root.mode)
+        for name, value in root.xattrs:
+            os.setxattr(upper, name, value)
+        return self._overlay(directory, stack)
+
+    def _overlay(self, directory: str, stack: list[Layer]) -> OverlayRoot:
+        path = self._data_root / directory
+        lower = [str(self._data_root / layer.directory) for layer in reversed(stack)]
+        if not lower:
+            lower = [str(self._empty())]
+        return OverlayRoot(tuple(lower), str(path / "upper"), str(path / "work"))
+
+    def _empty(self) -> Path:
+        """overlayfs wants one lower directory at least."""
+        path = self._data_root / DIRECTORY / "empty"
+        path.mkdir(mode=0o755, exist_ok=True)
+        return path
 
     def root(self, container_id: str) -> OverlayRoot:
         """What `prepare` gave. Raises NotFound."""
-        raise NotImplementedError
+        directory = self._directory(container_id)
+        stack = self._database.read(lambda connection: layers.stack(connection, _user(container_id)))
+        return self._overlay(directory, stack)
+
+    def lower(self, image: Image) -> tuple[str, ...]:
+        """The image's layers alone, topmost first: for a read-only view of it."""
+        stack = self._database.read(lambda connection: layers.stack(connection, image.id))
+        return tuple(str(self._data_root / layer.directory) for layer in reversed(stack)) or (str(self._empty()),)
+
+    def _directory(self, container_id: str) -> str:
+        row = self._database.read(
+            lambda connection: connection.execute(
+                "SELECT directory FROM snapshots WHERE container_id = ?", (container_id,)
+            ).fetchone()
+        )
+        if row is None:
+            raise NotFound(f"container {container_id} has no file system")
+        found: str = row["directory"]
+        return found
 
     async def remove(self, container_id: str) -> None:
         """Forget the container's directories; they are deleted in the background. Idempotent."""
-        raise NotImplementedError
+        await self._remove([container_id])
+
+    async def _remove(self, container_ids: Collection[str]) -> None:
+        def forget(connection: sqlite3.Connection) -> list[str]:
+            directories = []
+            for container_id in container_ids:
+                row = connection.execute(
+                    "DELETE FROM snapshots WHERE container_id = ? RETURNING directory", (container_id,)
+                ).fetchone()
+                if row is not None:
+                    directories.append(row["directory"])
+                directories += layers.release(connection, _user(container_id))
+            rubbish.record(connection, directories)
+            return directories
+
+        self._rubbish.collect(await self._database.write(forget))
+
+    async def reconcile(self, containers: Collection[str]) -> None:
+        """At the start: remove what belongs to no container, as of one whose creation was cut short."""
+        rows = self._database.read(lambda db: db.execute("SELECT container_id FROM snapshots").fetchall())
+        known = set(containers)
+        await self._remove([row["container_id"] for row in rows if row["container_id"] not in known])
 
     async def written_bytes(self, container_id: str) -> int:
-        """What the files that the container wrote take (`SizeRw`)."""
-        raise NotImplementedError
+        """What the files that the container wrote take (`SizeRw`). Raises NotFound."""
+        path = self._data_root / self._directory(container_id) / "upper"
+        return await asyncio.to_thread(_usage, path)
+
+
+def _user(container_id: str) -> str:
+    return f"container:{container_id}"
+
+
+def _usage(directory: Path) -> int:
+    """Bytes of all regular files, each inode once. A running container changes the tree meanwhile: what is gone is
+    not counted, and nothing is followed.
+    """
+    total = 0
+    seen: set[int] = set()
+    for _, _, files, descriptor in os.fwalk(directory, follow_symlinks=False):
+        for name in files:
+            try:
+                status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            if stat.S_ISREG(status.st_mode) and status.st_ino not in seen:
+                seen.add(status.st_ino)
+                total += status.st_size
+    return total

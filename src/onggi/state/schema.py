@@ -5,9 +5,12 @@
     events         engine.events            the last events, for `events --since`
     intents        state.journal            transitions begun and not yet settled
     images         images.names             image ID → the manifest and config it was made from, sizes, last use
-    image_names    images.names             reference (canonical) → image ID
-    layers         images.snapshot          diff ID or chain ID → extracted directory, size
-    layer_uses     images.snapshot          which image or container needs which layer
+    image_names    images.names             reference (canonical, with tag or digest) → image ID
+    image_blobs    images.names             which blobs of the content store an image needs
+    layers         images.layers            diff ID, or chain ID for what completes a layer → its directory, size
+    layer_uses     images.layers            which image or container is stacked of which layers, lowest first
+    snapshots      images.snapshot          a container's own directories
+    rubbish        images.rubbish           directories that are not in use yet, or no more
     leases         images.lease             what a running pull, load or commit keeps from collection
     networks       network.store            networks and their subnets
     endpoints      network.store            one container on one network: address, MAC, published ports
@@ -62,17 +65,27 @@ MIGRATIONS: list[str] = [
     ) STRICT;
     CREATE TABLE images (
         id            TEXT PRIMARY KEY,
-        manifest      TEXT NOT NULL,
+        manifest      BLOB NOT NULL,
+        media_type    TEXT NOT NULL,
         created_at    TEXT NOT NULL,
         last_used_at  TEXT NOT NULL,
+        tagged_at     TEXT NOT NULL,
         size_bytes    INTEGER NOT NULL,
+        parent        TEXT NOT NULL,
         config        BLOB NOT NULL
     ) STRICT;
     CREATE TABLE image_names (
-        reference TEXT PRIMARY KEY,
-        image_id  TEXT NOT NULL REFERENCES images (id),
-        digest    TEXT NOT NULL DEFAULT ''
+        reference  TEXT PRIMARY KEY,
+        repository TEXT NOT NULL,
+        image_id   TEXT NOT NULL REFERENCES images (id)
     ) STRICT;
+    CREATE INDEX image_names_image ON image_names (image_id);
+    CREATE TABLE image_blobs (
+        image_id TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+        digest   TEXT NOT NULL,
+        PRIMARY KEY (image_id, digest)
+    ) STRICT;
+    CREATE INDEX image_blobs_digest ON image_blobs (digest);
     CREATE TABLE layers (
         key        TEXT PRIMARY KEY,
         diff_id    TEXT NOT NULL,
@@ -87,6 +100,14 @@ MIGRATIONS: list[str] = [
         PRIMARY KEY (user_id, position)
     ) STRICT;
     CREATE INDEX layer_uses_layer ON layer_uses (layer_key);
+    CREATE TABLE snapshots (
+        container_id TEXT PRIMARY KEY,
+        image_id     TEXT NOT NULL,
+        directory    TEXT NOT NULL UNIQUE
+    ) STRICT;
+    CREATE TABLE rubbish (
+        directory TEXT PRIMARY KEY
+    ) STRICT;
     CREATE TABLE leases (
         id         TEXT NOT NULL,
         resource   TEXT NOT NULL,

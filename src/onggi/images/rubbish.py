@@ -1,0 +1,138 @@
+"""Directories on their way out, or not yet in: each is in the table `rubbish` from before it exists until it is a
+layer or a snapshot, and again from when it is none until it is gone.
+
+So kill -9 leaks nothing, and nothing is deleted but what was recorded as ours. Deletion goes by descriptor, and never
+follows a link nor enters a mount.
+"""
+
+import asyncio
+import logging
+import os
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from onggi.linux.fd import Fd
+from onggi.linux.path import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, openat2
+from onggi.state.database import Database
+
+log = logging.getLogger("onggi.images")
+_BENEATH = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV
+
+
+def record(connection: sqlite3.Connection, directories: Iterable[str]) -> None:
+    """In the transaction that takes `directories` (relative to the data root) out of use, or before they are made."""
+    connection.executemany("INSERT OR IGNORE INTO rubbish (directory) VALUES (?)", ((path,) for path in directories))
+
+
+def spare(connection: sqlite3.Connection, directory: str) -> None:
+    """In the transaction that gives a new directory its use."""
+    connection.execute("DELETE FROM rubbish WHERE directory = ?", (directory,))
+
+
+class Rubbish:
+    """Deletes in the background. Entering takes up what an earlier engine left."""
+
+    def __init__(self, data_root: Path, database: Database) -> None:
+        self._data_root = data_root
+        self._database = database
+        self._queue: asyncio.Queue[str | None] = asyncio.Queue()
+        self._group = asyncio.TaskGroup()
+
+    async def __aenter__(self) -> Self:
+        self._root = Fd(os.open(self._data_root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        await self._group.__aenter__()
+        self._group.create_task(self._work(), name="rubbish")
+        for row in self._database.read(lambda db: db.execute("SELECT directory FROM rubbish").fetchall()):
+            self._queue.put_nowait(row["directory"])
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._queue.put_nowait(None)
+        await self._group.__aexit__(kind, error, trace)
+        self._root.close()
+
+    def collect(self, directories: Iterable[str]) -> None:
+        """These are recorded, and nobody uses them any more: delete them soon."""
+        for directory in directories:
+            self._queue.put_nowait(directory)
+
+    async def empty(self) -> None:
+        """Wait until all that was collected so far is gone."""
+        await self._queue.join()
+
+    async def _work(self) -> None:
+        while (directory := await self._queue.get()) is not None:
+            try:
+                await asyncio.to_thread(remove_beneath, self._root, directory)
+            except OSError as error:
+                # It stays recorded, and the next start tries again: a mount of somebody else's may be in the way.
+                log.warning("cannot delete %s: %s", self._data_root / directory, error)
+            else:
+                await self._database.write(lambda db, gone=directory: spare(db, gone))  # type: ignore[misc]
+            self._queue.task_done()
+        self._queue.task_done()
+
+
+def remove_beneath(root: Fd, path: str) -> None:
+    """Delete the directory `path` below `root` with all in it. One that is not there is well.
+
+    Raises OSError: EXDEV or EBUSY when something is mounted in it, which is left alone.
+    """
+    parent, _, name = path.rpartition("/")
+    try:
+        with openat2(root, parent or ".", os.O_PATH | os.O_DIRECTORY, resolve=_BENEATH) as directory:
+            _remove(directory, name)
+    except FileNotFoundError:
+        return
+
+
+def _remove(parent: Fd, name: str) -> None:
+    """Depth first with one descriptor a level; a path of a layer has at most some 2,000 levels, so the stack is bound
+    by moving what lies deeper than some levels up to the top, where it is deleted in its turn.
+    """
+    top = openat2(parent, name, os.O_RDONLY | os.O_DIRECTORY, resolve=_BENEATH)
+    with top:
+        stack: list[tuple[Fd, str, list[str]]] = [(top, name, _clear_files(top))]
+        try:
+            while stack:
+                directory, own_name, inner = stack[-1]
+                if not inner:
+                    stack.pop()
+                    above = stack[-1][0] if stack else parent
+                    if directory is not top:
+                        directory.close()
+                    os.rmdir(own_name, dir_fd=above.fileno())
+                    continue
+                step = inner.pop()
+                if len(stack) > _DEEP:
+                    # Renaming empties this level without going deeper.
+                    place = f".onggi-removed-{os.urandom(8).hex()}"
+                    os.rename(step, place, src_dir_fd=directory.fileno(), dst_dir_fd=top.fileno())
+                    stack[0][2].append(place)
+                    continue
+                found = openat2(directory, step, os.O_RDONLY | os.O_DIRECTORY, resolve=_BENEATH)
+                stack.append((found, step, _clear_files(found)))
+        finally:
+            for directory, _, _ in stack:
+                directory.close()
+
+
+_DEEP = 64
+
+
+def _clear_files(directory: Fd) -> list[str]:
+    """Unlink all that is no directory; gives the names of those that are."""
+    inner = []
+    number = directory.fileno()
+    with os.scandir(number) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                inner.append(entry.name)
+            else:
+                os.unlink(entry.name, dir_fd=number)
+    return inner

@@ -1,0 +1,181 @@
+"""The worker process: it reads one blob, confined, does one thing with it, and says how that ended in fixed messages.
+
+    python -I -S -c BOOT SOURCES JOB PARENT CONTROL BLOB …       the numbers are descriptors; JOB and what follows:
+        unpack ROOT REPORT COPY OVERLAY    extract the blob into ROOT; COPY takes the tar itself, or is -1
+        expand ROOT COPY                   decompress the blob into COPY; ROOT is an empty directory
+
+    daemon → worker   "a" + 8 bytes   so many bytes of the blob are written
+                      "f" + 8 bytes   and these are all; for a blob that is a socket: it ended well
+    worker → daemon   "=" sha256 of the tar, its size, size of the files, all as text with spaces
+                      "!" kind " " sentence NUL path      kind: archive, compression, machine (sentence: the errno)
+
+REPORT, a memory file, gets "I" PATH NUL for each implied directory and "O" PATH NUL for each opaque one.
+"""
+
+import _socket
+import gc
+import os
+import stat
+import sys
+from hashlib import sha256
+
+from onggi.images.confine import WRITER, confine
+from onggi.images.decompress import MAGIC_BYTES, MalformedCompression, compression, decompressor
+from onggi.images.layer import Extraction, LayerFailure
+from onggi.images.tar_reader import MalformedArchive, TarReader
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MESSAGE_LIMIT_BYTES = 8192
+REPORT_LIMIT_BYTES = 64 << 20
+_READ_BYTES = 256 << 10
+_NO_MEMORY = 12
+
+
+class _Stream:
+    """A blob that comes through a socket. Its end counts when the daemon has said that it was whole."""
+
+    def __init__(self, control: _socket.socket, descriptor: int) -> None:
+        self._control = control
+        self._descriptor = descriptor
+        self._start = b""
+
+    def wait(self, size: int) -> bytes:
+        while len(self._start) < size:
+            data = os.read(self._descriptor, _READ_BYTES)
+            if not data:
+                break
+            self._start += data
+        return self._start
+
+    def read(self) -> bytes:
+        if self._start:
+            data, self._start = self._start, b""
+            return data
+        data = os.read(self._descriptor, _READ_BYTES)
+        if not data and self._control.recv(16)[:1] != b"f":
+            os._exit(1)  # the client hung up before its end
+        return data
+
+
+class _Blob:
+    """The growing file, read in order."""
+
+    def __init__(self, control: _socket.socket, descriptor: int) -> None:
+        self._control = control
+        self._descriptor = descriptor
+        self._available = 0
+        self._at = 0
+        self._whole = False
+
+    def wait(self, size: int) -> bytes:
+        """The first `size` bytes, or fewer of a short blob, without reading past them."""
+        while self._available < size and not self._whole:
+            self._listen()
+        return os.pread(self._descriptor, min(size, self._available), 0)
+
+    def _listen(self) -> None:
+        message = self._control.recv(16)
+        if len(message) != 9:
+            os._exit(1)  # the daemon is gone, or gave this up
+        self._available = int.from_bytes(message[1:], "little")
+        self._whole = message[:1] == b"f"
+
+    def read(self) -> bytes:
+        """The next piece; b"" at the end."""
+        while self._at >= self._available:
+            if self._whole:
+                return b""
+            self._listen()
+        data = os.pread(self._descriptor, min(_READ_BYTES, self._available - self._at), self._at)
+        if not data:
+            raise MalformedCompression("the blob is shorter than announced")
+        self._at += len(data)
+        return data
+
+
+class _Tar:
+    """The decompressed stream, hashed and counted, and copied when asked."""
+
+    def __init__(self, read: "Callable[[], bytes]", copy: int) -> None:
+        self._read = read
+        self._copy = copy
+        self._hash = sha256()
+        self.size_bytes = 0
+
+    def read(self) -> bytes:
+        data = self._read()
+        self._hash.update(data)
+        self.size_bytes += len(data)
+        if self._copy >= 0:
+            left = memoryview(data)
+            while left:
+                left = left[os.write(self._copy, left) :]
+        return data
+
+    def result(self, files_bytes: int) -> bytes:
+        return f"={self._hash.hexdigest()} {self.size_bytes} {files_bytes}".encode()
+
+
+def _unpack(tar: _Tar, root: int, report: int, *, overlay: bool) -> bytes:
+    reader = TarReader(tar.read)
+    extraction = Extraction(root, overlay=overlay)
+    extraction.run(reader)
+    reader.drain()
+    records = [b"I" + path for path in extraction.implied] + [b"O" + path for path in extraction.opaque]
+    if records:
+        left = memoryview(b"\0".join(records) + b"\0")
+        if len(left) > REPORT_LIMIT_BYTES:
+            raise LayerFailure("the layer has too many directories without entries", b"")
+        while left:
+            left = left[os.write(report, left) :]
+    return tar.result(extraction.size_bytes)
+
+
+def _expand(tar: _Tar) -> bytes:
+    while tar.read():
+        pass
+    return tar.result(0)
+
+
+def main() -> None:
+    """Run the job in `sys.argv`; never returns."""
+    _, job, *numbers = sys.argv[1:]
+    parent, control_number, blob_number, root, *rest = map(int, numbers)
+    control = _socket.socket(fileno=control_number)
+    reply = b"!machine 5\0"
+    try:
+        is_socket = stat.S_ISSOCK(os.fstat(blob_number).st_mode)
+        blob = _Stream(control, blob_number) if is_socket else _Blob(control, blob_number)
+        # Told before the confinement, which ends all importing: only the decoder that is needed is loaded.
+        decode = decompressor(compression(blob.wait(MAGIC_BYTES)), blob.read)
+        report, copy, overlay = rest if job == "unpack" else (-1, rest[0], 0)
+        gc.freeze()
+        os.umask(0)
+        confine(root, [number for number in (control_number, blob_number, report, copy) if number >= 0],
+                WRITER if job == "unpack" else (), parent)  # fmt: skip
+        tar = _Tar(decode, copy)
+        if job == "unpack":
+            here = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+            reply = _unpack(tar, here, report, overlay=bool(overlay))
+        else:
+            reply = _expand(tar)
+    except LayerFailure as error:
+        reply = b"!archive " + error.sentence.encode("ascii", "replace") + b"\0" + error.path[:4096]
+    except MalformedArchive as error:
+        reply = b"!archive " + str(error).encode("ascii", "replace") + b"\0"
+    except MalformedCompression as error:
+        reply = b"!compression " + str(error).encode("ascii", "replace") + b"\0"
+    except OSError as error:
+        reply = b"!machine %d\0" % (error.errno or 5)
+    except MemoryError:
+        reply = b"!machine %d\0" % _NO_MEMORY
+    except BaseException:  # nothing may be printed here: a traceback would open paths in the foreign root
+        reply = b"!machine 5\0"
+    finally:
+        try:
+            control.send(reply[:MESSAGE_LIMIT_BYTES])
+        finally:
+            os._exit(0)

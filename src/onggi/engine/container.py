@@ -12,7 +12,6 @@ from onggi.volumes.mount_point import MountPoint
 
 if TYPE_CHECKING:
     from onggi.engine.health import Health
-    from onggi.engine.restart import Comeback
     from onggi.runtime.runtime import Attachment
 
 T = TypeVar("T")
@@ -26,17 +25,15 @@ class Occasion(Generic[T]):
     def __init__(self) -> None:
         self._waiters: set[asyncio.Future[T]] = set()
 
-    async def next(self) -> T:
-        """Wait for the next time."""
+    def next(self) -> "asyncio.Future[T]":
+        """The next time, to be awaited. From this call on it is not missed."""
         waiter: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiters.add(waiter)
-        try:
-            return await waiter
-        finally:
-            self._waiters.discard(waiter)
+        waiter.add_done_callback(self._waiters.discard)
+        return waiter
 
     def happened(self, what: T) -> None:
-        for waiter in self._waiters:
+        for waiter in tuple(self._waiters):
             if not waiter.done():
                 waiter.set_result(what)
 
@@ -51,7 +48,7 @@ class WaitResult:
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Container:
-    """Changed only within `transition` of engine.transition, that is under `lock`; the database mirrors it."""
+    """Its state changes only under `lock`; the database mirrors it."""
 
     id: str
     name: str
@@ -80,7 +77,11 @@ class Container:
     error: str = ""
     restart_count: int = 0
     stopped_by_user: bool = False
-    """Its restart policy is at rest: somebody stopped it."""
+    """Somebody stopped it: `unless-stopped` does not start it with the engine."""
+    stays_down: bool = False
+    """Somebody ended this run: no policy brings it back, until it is started again."""
+    kept: bool = False
+    """It is being restarted: `--rm` does not apply to this end."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     stopped: Occasion[WaitResult] = field(default_factory=Occasion)
@@ -90,8 +91,10 @@ class Container:
     """Clients that attached before the start."""
     exec_ids: list[str] = field(default_factory=list)
     health: "Health | None" = None
-    comeback: "Comeback | None" = None
-    """Set while RESTARTING."""
+    comeback: "asyncio.Task[None] | None" = None
+    """Set while RESTARTING: starts it again when its pause is over."""
+    backoff_s: float = 0.0
+    """The last pause before such a start."""
 
     @property
     def log_path(self) -> Path:
@@ -100,3 +103,10 @@ class Container:
     @property
     def logs_to_file(self) -> bool:
         return self.host_config.log_config.type != "none"
+
+    def attributes(self, **more: str) -> dict[str, str]:
+        """What its events say of it: labels, image, name."""
+        return {**(self.config.labels or {}), **more, "image": self.image_name, "name": self.name}
+
+    def result(self) -> WaitResult:
+        return WaitResult(self.exit_code, self.error)

@@ -1,0 +1,230 @@
+"""Making a container: from a request to a row, a snapshot, volumes and a directory."""
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import replace
+
+from onggi.engine import container_store, endpoints, names, unsupported, validation
+from onggi.engine.container import Container
+from onggi.engine.container_config import (
+    ContainerConfig,
+    EndpointSettings,
+    HostConfig,
+    LogConfig,
+    NetworkingConfig,
+    RestartPolicy,
+    Ulimit,
+)
+from onggi.engine.container_spec import MASKED_PATHS, READONLY_PATHS, cgroup_path
+from onggi.engine.ids import SHORT, new_id
+from onggi.engine.image_defaults import merge
+from onggi.engine.settings import Settings
+from onggi.errors import InvalidParameter, NotFound, OnggiError
+from onggi.oci.platform import Platform
+from onggi.state.journal import settle
+from onggi.volumes.mount_point import MountPoint, MountRequest
+
+if TYPE_CHECKING:
+    from onggi.engine.engine import Engine
+
+RUNTIME = "onggi"
+
+
+def _ulimit(text: str) -> Ulimit:
+    """A default of the engine: NAME=SOFT[:HARD]."""
+    name, _, value = text.partition("=")
+    soft, _, hard = value.partition(":")
+    return Ulimit(name, hard=int(hard or soft), soft=int(soft))
+
+
+def complete(host: HostConfig, settings: Settings, cgroup_version: int) -> HostConfig:
+    """HostConfig with Docker's defaults filled in, as `inspect` shows it."""
+    log = host.log_config
+    if not log.type:
+        log = LogConfig(settings.log_driver, {**settings.log_opts, **(log.config or {})})
+    elif log.config is None:
+        log = LogConfig(log.type, {})
+    swappiness = host.memory_swappiness
+    security = host.security_opt
+    if (host.privileged or host.pid_mode == "host" or host.ipc_mode == "host") and not any(
+        option.startswith("label") for option in security or ()
+    ):
+        security = [*(security or ()), "label=disable"]
+    systempaths = host.privileged or "systempaths=unconfined" in (security or ())
+    ulimits = host.ulimits
+    if settings.default_ulimits:
+        given = {limit.name for limit in ulimits or ()}
+        defaults = [_ulimit(text) for text in settings.default_ulimits]
+        ulimits = [*(ulimits or ()), *(limit for limit in defaults if limit.name not in given)]
+    return replace(
+        host,
+        log_config=log,
+        network_mode="bridge" if host.network_mode in ("", "default") else host.network_mode,
+        restart_policy=host.restart_policy if host.restart_policy.name else RestartPolicy("no"),
+        cap_add=[host.cap_add] if isinstance(host.cap_add, str) else host.cap_add,
+        cap_drop=[host.cap_drop] if isinstance(host.cap_drop, str) else host.cap_drop,
+        ipc_mode=host.ipc_mode or "private",
+        # A namespace of its own on either version, also where Docker keeps the host's (v1): less is shown inside.
+        cgroupns_mode=host.cgroupns_mode or "private",
+        shm_size=host.shm_size or settings.default_shm_size_bytes,
+        security_opt=security,
+        runtime=host.runtime or RUNTIME,
+        memory_swap=host.memory * 2 if host.memory > 0 and host.memory_swap == 0 else host.memory_swap,
+        memory_swappiness=None if swappiness == -1 else swappiness,
+        oom_kill_disable=(host.oom_kill_disable or False) if cgroup_version == 1 else None,
+        pids_limit=host.pids_limit if host.pids_limit and host.pids_limit > 0 else None,
+        ulimits=ulimits,
+        masked_paths=None if systempaths else MASKED_PATHS_LIST if host.masked_paths is None else host.masked_paths,
+        readonly_paths=None
+        if systempaths
+        else READONLY_PATHS_LIST
+        if host.readonly_paths is None
+        else host.readonly_paths,
+    )
+
+
+MASKED_PATHS_LIST, READONLY_PATHS_LIST = list(MASKED_PATHS), list(READONLY_PATHS)
+
+
+def _named(config: ContainerConfig, host: HostConfig, container_id: str) -> ContainerConfig:
+    """With the host name that the container will have."""
+    hostname = config.hostname
+    if not hostname:
+        hostname = os.uname().nodename if host.network_mode == "host" else container_id[:SHORT]
+        if host.network_mode.startswith("container:"):
+            hostname = ""
+    return replace(config, hostname=hostname, cmd=config.command, entrypoint=config.entry)
+
+
+def _asked(networking: NetworkingConfig, mode: str) -> dict[str, EndpointSettings]:
+    """What is asked of each network by its name; the one that the mode names is always among them."""
+    given = {
+        ("bridge" if name == "default" else name): settings or EndpointSettings()
+        for name, settings in (networking.endpoints_config or {}).items()
+    }
+    if mode.startswith("container:"):
+        return {}
+    return given or {mode: EndpointSettings()}
+
+
+def _inherited(engine: "Engine", sources: Sequence[str]) -> list[tuple[Sequence[MountPoint], str]]:
+    """For each --volumes-from the other container's mounts and the mode. Raises InvalidParameter as Docker does."""
+    found: list[tuple[Sequence[MountPoint], str]] = []
+    for source in sources:
+        name, _, mode = source.partition(":")
+        try:
+            found.append((engine.containers.get(name).mounts, mode))
+        except NotFound as error:
+            raise InvalidParameter(str(error)) from error
+    return found
+
+
+def _check_joined(engine: "Engine", host: HostConfig) -> HostConfig:
+    """`container:NAME` modes must name a container; stored with its ID, so that renaming it changes nothing."""
+    ids = []
+    for mode in (host.ipc_mode, host.pid_mode, host.network_mode):
+        if mode.startswith("container:"):
+            try:
+                mode = f"container:{engine.containers.get(mode.removeprefix('container:')).id}"
+            except NotFound as error:
+                raise InvalidParameter(str(error)) from error
+        ids.append(mode)
+    return replace(host, ipc_mode=ids[0], pid_mode=ids[1], network_mode=ids[2])
+
+
+async def create(
+    engine: "Engine",
+    name: str,
+    config: ContainerConfig,
+    host: HostConfig,
+    networking: NetworkingConfig,
+    platform: Platform | None,
+) -> tuple[Container, list[str]]:
+    """Make a container. Whatever fails, nothing of it is left. Returns it and warnings."""
+    wanted = names.check(name) if name else ""
+    image = engine.images.get(config.image)
+    if platform is not None and not platform.accepts(image.config.platform):
+        raise NotFound(
+            f"image with reference {config.image} was found but does not provide the specified platform ({platform})"
+        )
+    unsupported.check_config(config)
+    warnings = []
+    host = complete(host, engine.settings, engine.host.cgroup_version)
+    unsupported.check_host_config(host)
+    warnings += validation.check_host_config(config, host)
+    merged = merge(config, image.config.container)
+    validation.check_config(merged)
+    host = _check_joined(engine, host)
+
+    container_id = new_id()
+    merged = _named(merged, host, container_id)
+    asked = _asked(networking, host.network_mode)
+    with engine.containers.reserve(wanted, container_id) as wanted:
+        engine.networks.check(endpoints.request(wanted, container_id, merged, host, asked))
+        container = Container(
+            id=container_id,
+            name=wanted,
+            created_at=datetime.now(UTC),
+            image_id=str(image.id),
+            image_name=config.image,
+            config=merged,
+            host_config=host,
+            endpoints=asked,
+            directory=engine.settings.data_root / "containers" / container_id,
+        )
+        cgroup_path(container, engine.settings)
+        intent = await engine.journal.record("container create", container_id)
+        try:
+            container.directory.mkdir(mode=0o710)
+            container.mounts = await _mounts(engine, container, image.config.container.volumes or {})
+            root = await engine.snapshots.prepare(container_id, image)
+            await engine.volumes.populate(container.mounts, root)
+
+            def save(connection: sqlite3.Connection) -> None:
+                container_store.insert(connection, container)
+                settle(connection, intent)
+
+            await engine.database.write(save)
+        except BaseException:
+            await clear_away(engine, container_id)
+            await engine.database.write(lambda connection: settle(connection, intent))
+            raise
+        engine.containers.add(container)
+    engine.events.publish("container", "create", container.id, container.attributes())
+    return container, warnings
+
+
+async def _mounts(engine: "Engine", container: Container, image_volumes: dict[str, dict[str, str]]) -> tuple[MountPoint, ...]:
+    host, config = container.host_config, container.config
+    asked = [msgspec.convert(mount.document(), MountRequest) for mount in host.mounts or ()]
+    declared = list(config.volumes or ())
+    if not (host.binds or asked or host.tmpfs or declared or host.volumes_from):
+        return ()
+    return await engine.volumes.resolve(
+        container.id,
+        binds=host.binds or (),
+        mounts=asked,
+        tmpfs=host.tmpfs,
+        declared=declared,
+        inherited=_inherited(engine, host.volumes_from or ()),
+        volume_driver=host.volume_driver,
+    )
+
+
+async def clear_away(engine: "Engine", container_id: str) -> None:
+    """Remove everything that lies on the disk for a container. Idempotent: also after a crash in its middle."""
+    import asyncio
+    import shutil
+
+    await engine.volumes.forget(container_id, remove_anonymous=True)
+    await engine.snapshots.remove(container_id)
+    directory = engine.settings.data_root / "containers" / container_id
+    try:
+        await asyncio.to_thread(shutil.rmtree, directory)
+    except FileNotFoundError:
+        pass

@@ -1,0 +1,82 @@
+"""A container's wishes as the network package takes them."""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from onggi.engine.container import Container
+from onggi.engine.container_config import ContainerConfig, EndpointSettings, HostConfig
+from onggi.errors import Conflict
+from onggi.linux.fd import Fd
+from onggi.network.endpoint import Attachment, Binding, EndpointRequest
+
+if TYPE_CHECKING:
+    from onggi.engine.engine import Engine
+
+
+def attachment(network: str, asked: EndpointSettings) -> Attachment:
+    """What was asked of one network."""
+    addresses = asked.ipam_config
+    return Attachment(
+        network=network,
+        aliases=tuple(asked.aliases or ()),
+        links=tuple(asked.links or ()),
+        ipv4_address=addresses.ipv4_address if addresses else "",
+        mac_address=asked.mac_address,
+        driver_options=asked.driver_opts or {},
+        gateway_priority=asked.gw_priority,
+    )
+
+
+def request(
+    name: str,
+    container_id: str,
+    config: ContainerConfig,
+    host: HostConfig,
+    endpoints: dict[str, EndpointSettings],
+    namespace: Fd | None = None,
+) -> EndpointRequest:
+    """All wishes of a container, to be checked at `create` and to be met at `start`."""
+    attachments: Sequence[Attachment] = [attachment(network, asked) for network, asked in endpoints.items()]
+    ports = {
+        port: [Binding(binding.host_ip, binding.host_port) for binding in bindings or ()]
+        for port, bindings in (host.port_bindings or {}).items()
+    }
+    return EndpointRequest(
+        name=name,
+        mode="none" if config.network_disabled else host.network_mode,
+        attachments=attachments,
+        hostname=config.hostname,
+        domainname=config.domainname,
+        ports=ports,
+        exposed=tuple(config.exposed_ports or ()),
+        publish_all=host.publish_all_ports,
+        extra_hosts=tuple(host.extra_hosts or ()),
+        dns=tuple(host.dns or ()),
+        dns_search=tuple(host.dns_search or ()),
+        dns_options=tuple(host.dns_options or ()),
+        mac_address=config.mac_address,
+        namespace=namespace,
+    )
+
+
+def endpoint_request(engine: "Engine", container: Container) -> EndpointRequest:
+    """The wishes at a start. A namespace in it belongs to the caller."""
+    mode = container.host_config.network_mode
+    namespace = None
+    if mode.startswith("container:"):
+        other = engine.containers.get(mode.removeprefix("container:"))
+        namespace = network_namespace(other)
+    return request(
+        container.name, container.id, container.config, container.host_config, container.endpoints, namespace
+    )
+
+
+def network_namespace(container: Container) -> Fd:
+    """The network namespace a running container lives in; the caller owns the descriptor."""
+    if not container.pid:
+        raise Conflict(f"cannot join network of a non running container: {container.id}")
+    try:
+        return Fd(os.open(f"/proc/{container.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+    except FileNotFoundError:
+        raise Conflict(f"cannot join network of a non running container: {container.id}") from None

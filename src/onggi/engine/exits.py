@@ -1,0 +1,81 @@
+"""From running to exited: the kernel's verb. One task for each running container waits for it.
+
+    runtime.wait ─ watch ─ settle ┬─ record              the row, addresses and mounts given back, the event `die`
+                                  └─ restart, or remove (--rm), or rest
+"""
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from onggi.engine import container_store, health, restart
+from onggi.engine.container import Container
+from onggi.engine.lifecycle import State
+from onggi.errors import OnggiError
+from onggi.runtime.runtime import ExitStatus
+
+if TYPE_CHECKING:
+    from onggi.engine.engine import Engine
+
+log = logging.getLogger("onggi.exits")
+
+
+async def watch(engine: "Engine", container: Container, pid: int) -> None:
+    """Wait until the run that began with `pid` has ended, and do what follows."""
+    status = await engine.runtime.wait(container.id)
+    async with container.lock:
+        if container.pid == pid and container.state in (State.RUNNING, State.PAUSED):
+            await settle(engine, container, status)
+
+
+async def settle(engine: "Engine", container: Container, status: ExitStatus) -> None:
+    """What follows an end that nobody else takes care of. Call it holding the lock."""
+    if restart.wanted(container, status):
+        await record(engine, container, status, State.RESTARTING)
+        await engine.runtime.forget(container.id)
+        restart.plan(engine, container)
+        return
+    leaving = container.host_config.auto_remove and not container.kept
+    await record(engine, container, status, State.EXITED, save=not leaving)
+    if leaving:
+        await engine.containers.dispose(container, volumes=True)
+    container.stopped.happened(container.result())
+    if not leaving:
+        await engine.runtime.forget(container.id)
+
+
+async def record(
+    engine: "Engine", container: Container, status: ExitStatus, state: State, *, save: bool = True
+) -> None:
+    """Note how a run ended and give back what it held. Call it holding the lock.
+
+    `save=False`: the row is about to be deleted; after a crash in between the end is simply found again.
+    """
+    health.end(container)
+    container.state = state
+    container.pid = container.pid_start = 0
+    container.exit_code, container.oom_killed, container.finished_at = status.code, status.oom_killed, status.finished_at
+    if status.lost:
+        container.error = "the process that watched over the container was killed; the container was ended with it"
+    row = container_store.state_row(container)
+    work = [engine.networks.release(container.id), engine.volumes.unmount(container.id)]
+    if save:
+        work.append(engine.database.write(lambda connection: container_store.update_state(connection, row)))
+    for outcome in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(outcome, OnggiError | OSError):
+            # Reconcile releases what is left; the end of the container stands in any case.
+            log.error("container %s: after its end: %s", container.id[:12], outcome)
+        elif isinstance(outcome, BaseException):
+            raise outcome
+    if status.oom_killed:
+        engine.events.publish("container", "oom", container.id, container.attributes())
+    engine.events.publish(
+        "container", "die", container.id,
+        container.attributes(exitCode=str(status.code), execDuration=str(_seconds(container))),
+    )  # fmt: skip
+
+
+def _seconds(container: Container) -> int:
+    if container.started_at is None or container.finished_at is None:
+        return 0
+    return max(0, int((container.finished_at - container.started_at).total_seconds()))

@@ -1,0 +1,96 @@
+"""The end of a container's life: nothing of it stays but its events."""
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onggi.engine import container_store, exits, restart
+from onggi.engine.container import Container
+from onggi.engine.lifecycle import State, Verb, require
+from onggi.errors import Conflict, OnggiError, System
+
+if TYPE_CHECKING:
+    from onggi.engine.engine import Engine
+
+
+async def remove(engine: "Engine", container: Container, *, force: bool, volumes: bool) -> None:
+    """Remove a container; `force` ends it first, `volumes` takes its anonymous volumes along."""
+    # Before the lock: whoever removes it holds the lock for long, and a second request need not wait to be refused.
+    verb = Verb.FORCE_REMOVE if force else Verb.REMOVE
+    require(container, verb)
+    async with container.lock:
+        require(container, verb)
+        container.stays_down = True
+        restart.cancel(container)
+        if container.state in (State.RUNNING, State.PAUSED):
+            await _end(engine, container)
+        try:
+            await dispose(engine, container, volumes=volumes)
+        except (OnggiError, OSError) as error:
+            container.state = State.DEAD
+            container.error = str(error)
+            row = container_store.state_row(container)
+            await engine.database.write(lambda connection: container_store.update_state(connection, row))
+            raise System(f'cannot remove container "{container.name}": {error}') from error
+        container.stopped.happened(container.result())
+
+
+async def _end(engine: "Engine", container: Container) -> None:
+    engine.events.publish("container", "kill", container.id, container.attributes(signal="9"))
+    try:
+        await engine.runtime.kill_all(container.id)
+    except Conflict:
+        pass  # it has just ended by itself
+    try:
+        async with asyncio.timeout(30):
+            status = await engine.runtime.wait(container.id)
+    except TimeoutError:
+        raise Conflict(
+            f'cannot remove container "{container.name}": could not kill container: '
+            "a process of it waits in the kernel; try again later"
+        ) from None
+    await exits.record(engine, container, status, State.EXITED)
+
+
+async def dispose(engine: "Engine", container: Container, *, volumes: bool) -> None:
+    """Take a container that does not run out of the world. Call it holding the lock.
+
+    The row says `removing` before anything is deleted: after a crash reconcile goes on from there.
+    """
+    ran = container.state is not State.CREATED or container.started_at is not None
+    was_auto = container.host_config.auto_remove and container.state is State.EXITED
+    container.state = State.REMOVING
+    if not was_auto:  # of a `--rm` container the row still says running, which leads to the same end
+        row = container_store.state_row(container)
+        await engine.database.write(lambda connection: container_store.update_state(connection, row))
+    for attachment in container.waiting:
+        attachment.connection.close()
+    container.waiting.clear()
+    await asyncio.gather(
+        engine.volumes.forget(container.id, remove_anonymous=volumes),
+        engine.snapshots.remove(container.id),
+        _remove_directory(container.directory),
+    )
+    if ran:
+        await engine.runtime.forget(container.id)
+    await engine.database.write(lambda connection: container_store.delete(connection, container.id))
+    engine.containers.drop(container)
+    engine.events.publish("container", "destroy", container.id, container.attributes())
+    container.removed.happened(container.result())
+
+
+async def _remove_directory(directory: Path) -> None:
+    """A handful of files of ours. A directory with more than that goes in a thread."""
+    try:
+        for name in ("hosts", "resolv.conf", "hostname", f"{directory.name}-json.log"):
+            try:
+                os.unlink(directory / name)
+            except FileNotFoundError:
+                continue
+        os.rmdir(directory)
+    except FileNotFoundError:
+        return
+    except OSError:
+        await asyncio.to_thread(shutil.rmtree, directory)

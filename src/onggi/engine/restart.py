@@ -1,0 +1,88 @@
+"""Restart policies: whether a container comes back after its end, and after which pause.
+
+The pause is Docker's: 100 ms, doubled each time up to a minute, and back to 100 ms after a run of ten seconds.
+(moby: restartmanager/restartmanager.go)
+"""
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from onggi.engine import container_store
+from onggi.engine.container import Container
+from onggi.engine.lifecycle import State
+from onggi.errors import OnggiError
+from onggi.runtime.runtime import ExitStatus
+
+if TYPE_CHECKING:
+    from onggi.engine.engine import Engine
+
+log = logging.getLogger("onggi.restart")
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 60.0
+STEADY_S = 10.0
+
+
+def wanted(container: Container, status: ExitStatus) -> bool:
+    """Whether the container's policy brings it back after this end."""
+    if container.stays_down:
+        return False
+    policy = container.host_config.restart_policy
+    if policy.name == "always":
+        return True
+    if policy.name == "unless-stopped":
+        return not container.stopped_by_user
+    if policy.name == "on-failure":
+        tries = policy.maximum_retry_count
+        return status.code != 0 and (tries == 0 or container.restart_count < tries)
+    return False
+
+
+def wanted_at_engine_start(container: Container) -> bool:
+    """Whether a container that does not run is started with the engine."""
+    policy = container.host_config.restart_policy
+    if container.state not in (State.EXITED, State.RESTARTING):
+        return False
+    if policy.name == "always":
+        return True
+    if policy.name == "unless-stopped":
+        return not container.stopped_by_user
+    return policy.name == "on-failure" and container.exit_code != 0 and not container.stopped_by_user
+
+
+def _pause_s(container: Container) -> float:
+    if container.started_at is not None and container.finished_at is not None:
+        if (container.finished_at - container.started_at).total_seconds() >= STEADY_S:
+            container.backoff_s = 0.0
+    container.backoff_s = min(max(FIRST_PAUSE_S, 2 * container.backoff_s), LONGEST_PAUSE_S)
+    return container.backoff_s
+
+
+def plan(engine: "Engine", container: Container) -> None:
+    """Let a RESTARTING container come back after its pause. Call it holding the lock."""
+    container.comeback = engine.spawn(_come_back(engine, container, _pause_s(container)), name="come back")
+
+
+def cancel(container: Container) -> None:
+    """It does not come back. Call it holding the lock."""
+    comeback, container.comeback = container.comeback, None
+    if comeback is not None:
+        comeback.cancel()
+
+
+async def _come_back(engine: "Engine", container: Container, pause_s: float) -> None:
+    from onggi.engine.starting import revive  # starting needs exits, and exits this module
+
+    await asyncio.sleep(pause_s)
+    async with container.lock:
+        if container.state is not State.RESTARTING:
+            return
+        # From here on it is the start that must be carried through: nobody cancels it half-way.
+        container.comeback = None
+        try:
+            await revive(engine, container)
+        except OnggiError as error:
+            log.warning("container %s did not come back: %s", container.id[:12], error)
+            container.state = State.EXITED
+            row = container_store.state_row(container)
+            await engine.database.write(lambda connection: container_store.update_state(connection, row))
+            container.stopped.happened(container.result())

@@ -1,0 +1,190 @@
+"""From created or exited to running. (The one path that must be fast: see docs/internals/one-run.md.)
+
+    engine.containers.start ─ start ─ _launch ─ networks.connect, volumes.mount
+                                             ─ container_spec.compile_spec
+                                             ─ runtime.start            the program runs
+                                             ─ the row, the event, a task that waits for the end (exits.watch)
+"""
+
+import asyncio
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onggi.engine import container_store, exits, health
+from onggi.engine.container import Container
+from onggi.engine.container_spec import Surroundings, compile_spec
+from onggi.engine.endpoints import endpoint_request
+from onggi.engine.lifecycle import State, Verb, is_running, require
+from onggi.engine.sizes import size_bytes
+from onggi.errors import Conflict, InvalidParameter, OnggiError, System, Unsupported
+from onggi.linux import capability
+from onggi.network.endpoint import Sandbox
+from onggi.runtime.runtime import LogFile, Start, Started
+
+if TYPE_CHECKING:
+    from onggi.engine.engine import Engine
+
+_INIT_PROGRAMS = ("/usr/bin/docker-init", "/usr/libexec/docker/docker-init", "/usr/bin/tini-static", "/sbin/tini-static")
+SETUP_FAILED = 128
+"""Exit code of a container that could not be set up, as Docker notes it."""
+
+
+async def start(engine: "Engine", container: Container) -> None:
+    """Start a container for a user. Raises Docker's refusal, or why the program does not run."""
+    async with container.lock:
+        require(container, Verb.START)
+        container.stays_down = container.stopped_by_user = False
+        container.restart_count = 0
+        container.backoff_s = 0.0
+        try:
+            await _launch(engine, container)
+        except OnggiError:
+            if container.host_config.auto_remove and container.state is State.CREATED:
+                # Never ran and never will: as Docker, the container goes with its failed start.
+                engine.spawn(engine.containers.remove(container.id, force=True, volumes=True), name="remove")
+            raise
+
+
+async def revive(engine: "Engine", container: Container) -> None:
+    """Start a container again because its restart policy says so. Call it holding the lock."""
+    require(container, Verb.REVIVE)
+    container.restart_count += 1
+    await _launch(engine, container)
+
+
+async def start_again(engine: "Engine", container: Container) -> None:
+    """The second half of `restart`; call it holding the lock, the container not running."""
+    container.stays_down = container.stopped_by_user = False
+    await _launch(engine, container)
+
+
+async def _launch(engine: "Engine", container: Container) -> None:
+    try:
+        started = await _set_up(engine, container)
+    except OnggiError as error:
+        await asyncio.gather(engine.networks.release(container.id), engine.volumes.unmount(container.id))
+        container.exit_code = error.exit_status if error.exit_status > 1 else SETUP_FAILED
+        container.error = str(error)
+        _send_away(container)
+        await _save(engine, container)
+        raise
+    container.state = State.RUNNING
+    container.pid, container.pid_start = started.pid, started.start_time
+    container.started_at = datetime.now(UTC)
+    container.finished_at = container.finished_at if container.finished_at else None
+    container.exit_code, container.error, container.oom_killed = 0, "", False
+    container.waiting.clear()
+    engine.spawn(exits.watch(engine, container, started.pid), name=f"watch {container.id[:12]}")
+    await _save(engine, container)
+    engine.events.publish("container", "start", container.id, container.attributes())
+    health.begin(engine, container)
+
+
+async def _save(engine: "Engine", container: Container) -> None:
+    row = container_store.state_row(container)
+    await engine.database.write(lambda connection: container_store.update_state(connection, row))
+
+
+def _send_away(container: Container) -> None:
+    """Close the connections of those who attached before a start that failed."""
+    for attachment in container.waiting:
+        attachment.connection.close()
+    container.waiting.clear()
+
+
+async def _set_up(engine: "Engine", container: Container) -> Started:
+    host, config = container.host_config, container.config
+    request = endpoint_request(engine, container)
+    try:
+        points, sandbox = await asyncio.gather(
+            engine.volumes.mount(container.id, container.mounts), engine.networks.connect(container.id, request)
+        )
+    finally:
+        if request.namespace is not None:
+            request.namespace.close()
+    try:
+        _write_files(container, sandbox)
+        around = Surroundings(
+            mounts=points,
+            hostname=sandbox.hostname,
+            network_namespace=sandbox.namespace is not None,
+            ipc_of=_joined(engine, host.ipc_mode, "IPC"),
+            pid_of=_joined(engine, host.pid_mode, "PID"),
+            capabilities_held=_held(),
+            init_program=_init_program() if host.init else "",
+        )
+        spec = compile_spec(container, around, engine.settings)
+        return await engine.runtime.start(
+            Start(
+                id=container.id,
+                spec=spec,
+                root=engine.snapshots.root(container.id),
+                terminal=config.tty,
+                open_stdin=config.open_stdin,
+                stdin_once=config.stdin_once,
+                log=_log_file(container),
+                network=sandbox.namespace,
+                attachments=tuple(container.waiting),
+                console_size=host.console_size if host.console_size != (0, 0) else None,
+            )
+        )
+    finally:
+        if sandbox.namespace is not None:
+            sandbox.namespace.close()
+
+
+def _write_files(container: Container, sandbox: Sandbox) -> None:
+    """/etc/hosts, resolv.conf and hostname: small, ours, and written anew at each start."""
+    directory = container.directory
+    for name, text in (
+        ("hosts", sandbox.hosts), ("resolv.conf", sandbox.resolv_conf), ("hostname", sandbox.hostname + "\n"),
+    ):  # fmt: skip
+        try:
+            with open(directory / name, "w", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise System(f"can't write {directory / name}: {error.strerror}") from error
+
+
+def _log_file(container: Container) -> LogFile | None:
+    if not container.logs_to_file:
+        return None
+    options = container.host_config.log_config.config or {}
+    return LogFile(
+        container.log_path,
+        size_bytes(options["max-size"]) if "max-size" in options else None,
+        int(options.get("max-file", "1")),
+    )
+
+
+def _joined(engine: "Engine", mode: str, what: str) -> int:
+    """The pid whose namespace a mode `container:NAME` means; 0 for other modes."""
+    if not mode.startswith("container:"):
+        return 0
+    other = engine.containers.get(mode.removeprefix("container:"))
+    if not is_running(other.state) or not other.pid:
+        raise Conflict(f"cannot join {what} namespace of a non running container: container {other.name} is {other.state}")
+    if what == "IPC" and other.host_config.ipc_mode != "shareable":
+        raise InvalidParameter(
+            f"cannot join IPC namespace of container {other.name}: non-shareable IPC "
+            "(hint: use IpcMode:shareable for the donor container)"
+        )
+    return other.pid
+
+
+@cache
+def _held() -> frozenset[str]:
+    bits = capability.permitted()
+    return frozenset(name for number, name in enumerate(capability.NAMES) if bits >> number & 1)
+
+
+def _init_program() -> str:
+    for path in _INIT_PROGRAMS:
+        if Path(path).is_file():
+            return path
+    raise Unsupported(
+        "--init needs a small init program on this machine and none was found; install tini (its static build) as "
+        "/usr/bin/tini-static or /usr/bin/docker-init"
+    )

@@ -91,6 +91,8 @@ class Container:
     """Clients that attached before the start."""
     exec_ids: list[str] = field(default_factory=list)
     health: "Health | None" = None
+    monitor: "asyncio.Task[None] | None" = None
+    """Runs its health checks while it runs."""
     comeback: "asyncio.Task[None] | None" = None
     """Set while RESTARTING: starts it again when its pause is over."""
     backoff_s: float = 0.0

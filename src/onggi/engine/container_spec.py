@@ -34,11 +34,12 @@ class Surroundings:
     hostname: str
     network_namespace: bool
     """False: it stays in the host's."""
+    capabilities_held: frozenset[str]
+    """By this engine itself."""
     ipc_of: int = 0
     """Pid of the container whose IPC namespace is joined."""
     pid_of: int = 0
     """Pid of the container whose PID namespace is joined."""
-    capabilities_held: frozenset[str] = frozenset(capabilities.ALL)
     init_program: str = ""
     """On the host: what `--init` runs as the first process."""
 

@@ -1,5 +1,6 @@
 """The containers of an engine: finding them, and what can be asked of them."""
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
@@ -174,22 +175,22 @@ class Containers:
             "container", "resize", container.id, container.attributes(height=str(rows), width=str(columns))
         )
 
-    async def wait(self, name: str, condition: WaitCondition = "not-running") -> WaitResult:
-        """Wait until it has ended, or is gone. What happens after this call's first step is not missed."""
+    def wait(self, name: str, condition: WaitCondition = "not-running") -> "asyncio.Future[WaitResult]":
+        """Its end, or its removal, to be awaited. What happens after this call is not missed."""
         container = self.get(name)
         if condition == "removed":
-            return await container.removed.next()
+            return container.removed.next()
         if condition == "not-running" and not is_running(container.state):
-            return container.result()
-        return await container.stopped.next()
+            done: asyncio.Future[WaitResult] = asyncio.get_running_loop().create_future()
+            done.set_result(container.result())
+            return done
+        return container.stopped.next()
 
     # Showing
 
-    def list(
-        self, *, all: bool = False, limit: int = 0, filters: Filters
-    ) -> Sequence[Mapping[str, Any]]:
+    def list(self, *, every: bool = False, limit: int = 0, filters: Filters) -> Sequence[Mapping[str, Any]]:
         """Summaries as GET /containers/json answers them."""
-        return listing.summaries(self._engine, all=all, limit=limit, filters=filters)
+        return listing.summaries(self._engine, every=every, limit=limit, filters=filters)
 
     def inspect(self, name: str) -> Mapping[str, Any]:
         """As GET /containers/{name}/json answers it."""

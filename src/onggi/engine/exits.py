@@ -8,7 +8,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from onggi.engine import container_store, health, restart
+from onggi.engine import checks, container_store, restart
 from onggi.engine.container import Container
 from onggi.engine.lifecycle import State
 from onggi.errors import OnggiError
@@ -51,7 +51,7 @@ async def record(
 
     `save=False`: the row is about to be deleted; after a crash in between the end is simply found again.
     """
-    health.end(container)
+    checks.end(container)
     container.state = state
     container.pid = container.pid_start = 0
     container.exit_code, container.oom_killed, container.finished_at = status.code, status.oom_killed, status.finished_at

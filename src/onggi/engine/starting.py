@@ -8,18 +8,16 @@
 
 import asyncio
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onggi.engine import container_store, exits, health
+from onggi.engine import checks, container_store, exits
 from onggi.engine.container import Container
 from onggi.engine.container_spec import Surroundings, compile_spec
 from onggi.engine.endpoints import endpoint_request
 from onggi.engine.lifecycle import State, Verb, is_running, require
 from onggi.engine.sizes import size_bytes
 from onggi.errors import Conflict, InvalidParameter, OnggiError, System, Unsupported
-from onggi.linux import capability
 from onggi.network.endpoint import Sandbox
 from onggi.runtime.runtime import LogFile, Start, Started
 
@@ -79,7 +77,7 @@ async def _launch(engine: "Engine", container: Container) -> None:
     engine.spawn(exits.watch(engine, container, started.pid), name=f"watch {container.id[:12]}")
     await _save(engine, container)
     engine.events.publish("container", "start", container.id, container.attributes())
-    health.begin(engine, container)
+    checks.begin(engine, container)
 
 
 async def _save(engine: "Engine", container: Container) -> None:
@@ -112,7 +110,7 @@ async def _set_up(engine: "Engine", container: Container) -> Started:
             network_namespace=sandbox.namespace is not None,
             ipc_of=_joined(engine, host.ipc_mode, "IPC"),
             pid_of=_joined(engine, host.pid_mode, "PID"),
-            capabilities_held=_held(),
+            capabilities_held=engine.capabilities_held,
             init_program=_init_program() if host.init else "",
         )
         spec = compile_spec(container, around, engine.settings)
@@ -172,12 +170,6 @@ def _joined(engine: "Engine", mode: str, what: str) -> int:
             "(hint: use IpcMode:shareable for the donor container)"
         )
     return other.pid
-
-
-@cache
-def _held() -> frozenset[str]:
-    bits = capability.permitted()
-    return frozenset(name for number, name in enumerate(capability.NAMES) if bits >> number & 1)
 
 
 def _init_program() -> str:

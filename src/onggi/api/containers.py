@@ -1,0 +1,168 @@
+"""/containers: create, list, inspect, and the verbs that change a state. Streams are in attach.py, logs.py, exec.py."""
+
+from typing import TYPE_CHECKING, get_args
+
+import msgspec
+from aiohttp import web
+
+from onggi.api import request as http
+from onggi.api.response import json_response, no_content
+from onggi.api.route import Handler, Route
+from onggi.api.wire.containers import (
+    CreateAnswer,
+    CreateRequest,
+    UpdateAnswer,
+    UpdateRequest,
+    WaitAnswer,
+    WaitError,
+)
+from onggi.engine import listing, pruning
+from onggi.engine.container_config import ContainerConfig
+from onggi.engine.containers import WaitCondition
+from onggi.engine.filters import Filters
+from onggi.engine.stopping import grace
+from onggi.errors import InvalidParameter
+from onggi.oci.platform import Platform
+
+if TYPE_CHECKING:
+    from onggi.engine.engine import Engine
+
+_CONDITIONS = {text: text for text in get_args(WaitCondition)}
+
+
+def routes(engine: "Engine") -> list[Route]:
+    """The endpoints of this module."""
+    api = _Containers(engine)
+    named = "/containers/{name}"
+    verbs: list[tuple[str, Handler]] = [
+        ("start", api.start), ("stop", api.stop), ("restart", api.restart), ("kill", api.kill), ("pause", api.pause),
+        ("unpause", api.unpause), ("rename", api.rename), ("update", api.update), ("wait", api.wait),
+        ("resize", api.resize),
+    ]  # fmt: skip
+    return [
+        Route("POST", "/containers/create", api.create),
+        Route("GET", "/containers/json", api.list),
+        Route("POST", "/containers/prune", api.prune),
+        Route("GET", f"{named}/json", api.inspect),
+        Route("DELETE", named, api.remove),
+        *(Route("POST", f"{named}/{verb}", handler) for verb, handler in verbs),
+    ]
+
+
+def _name(request: web.Request) -> str:
+    return request.match_info["name"]
+
+
+def _filters(request: web.Request, accepted: frozenset[str]) -> Filters:
+    return Filters.parse(request.query.get("filters", ""), accepted)
+
+
+class _Containers:
+    """A handler decodes, calls one use case, encodes."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+        self._containers = engine.containers
+
+    async def create(self, request: web.Request) -> web.StreamResponse:
+        body = await http.read_json_text(request)
+        config = http.decode_json(body, ContainerConfig)
+        beside = http.decode_json(body, CreateRequest)
+        text = request.query.get("platform", "")
+        container, warnings = await self._containers.create(
+            request.query.get("name", ""),
+            config,
+            beside.host_config,
+            beside.networking_config,
+            Platform.parse(text) if text else None,
+        )
+        return json_response(CreateAnswer(container.id, list(warnings)), status=201)
+
+    async def list(self, request: web.Request) -> web.StreamResponse:
+        filters = _filters(request, listing.FILTERS)
+        limit = http.number(request, "limit", 0) or 0
+        found = self._containers.list(every=http.flag(request, "all"), limit=limit, filters=filters)
+        if http.flag(request, "size"):
+            found = [{**summary, **await self._sizes(summary["Id"])} for summary in found]
+        return json_response(found)
+
+    async def _sizes(self, name: str) -> dict[str, int]:
+        container = self._containers.get(name)
+        written = await self._engine.snapshots.written_bytes(container.id)
+        return {"SizeRw": written, "SizeRootFs": written + self._engine.images.get(container.image_id).size_bytes}
+
+    async def inspect(self, request: web.Request) -> web.StreamResponse:
+        document = self._containers.inspect(_name(request))
+        if http.flag(request, "size"):
+            document = {**document, **await self._sizes(document["Id"])}
+        return json_response(document)
+
+    async def start(self, request: web.Request) -> web.StreamResponse:
+        await self._containers.start(_name(request))
+        return no_content()
+
+    async def stop(self, request: web.Request) -> web.StreamResponse:
+        signal, grace_s = request.query.get("signal", ""), grace(request.query.get("t"))
+        await self._containers.stop(_name(request), signal=signal, grace_s=grace_s)
+        return no_content()
+
+    async def restart(self, request: web.Request) -> web.StreamResponse:
+        signal, grace_s = request.query.get("signal", ""), grace(request.query.get("t"))
+        await self._containers.restart(_name(request), signal=signal, grace_s=grace_s)
+        return no_content()
+
+    async def kill(self, request: web.Request) -> web.StreamResponse:
+        await self._containers.kill(_name(request), signal=request.query.get("signal", ""))
+        return no_content()
+
+    async def pause(self, request: web.Request) -> web.StreamResponse:
+        await self._containers.pause(_name(request))
+        return no_content()
+
+    async def unpause(self, request: web.Request) -> web.StreamResponse:
+        await self._containers.unpause(_name(request))
+        return no_content()
+
+    async def rename(self, request: web.Request) -> web.StreamResponse:
+        await self._containers.rename(_name(request), request.query.get("name", ""))
+        return no_content()
+
+    async def update(self, request: web.Request) -> web.StreamResponse:
+        asked = await http.read_json(request, UpdateRequest)
+        warnings = await self._containers.update(_name(request), asked, asked.restart_policy)
+        return json_response(UpdateAnswer(list(warnings)))
+
+    async def resize(self, request: web.Request) -> web.StreamResponse:
+        rows, columns = http.number(request, "h", 0) or 0, http.number(request, "w", 0) or 0
+        if not (0 <= rows <= 65535 and 0 <= columns <= 65535):
+            raise InvalidParameter("invalid terminal size: height and width are numbers up to 65535")
+        await self._containers.resize(_name(request), rows, columns)
+        return no_content(200)
+
+    async def wait(self, request: web.Request) -> web.StreamResponse:
+        text = request.query.get("condition", "not-running") or "not-running"
+        if text not in _CONDITIONS:
+            raise InvalidParameter(f'invalid condition: "{text}"')
+        ending = self._containers.wait(_name(request), _CONDITIONS[text])
+        try:
+            response = web.StreamResponse(headers={"Content-Type": "application/json"})
+            # At once: the command line starts the container only when it knows that its wait is heard.
+            await response.prepare(request)
+            await response.write(b"")
+            result = await ending
+        finally:
+            ending.cancel()
+        answer = WaitAnswer(result.exit_code, WaitError(result.error) if result.error else None)
+        await response.write(msgspec.json.encode(answer) + b"\n")
+        return response
+
+    async def remove(self, request: web.Request) -> web.StreamResponse:
+        if http.flag(request, "link"):
+            raise InvalidParameter("links between containers are not supported by Onggi: remove the container itself")
+        await self._containers.remove(
+            _name(request), force=http.flag(request, "force"), volumes=http.flag(request, "v")
+        )
+        return no_content()
+
+    async def prune(self, request: web.Request) -> web.StreamResponse:
+        return json_response(await self._containers.prune(_filters(request, pruning.FILTERS)))

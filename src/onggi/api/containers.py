@@ -22,12 +22,12 @@ from onggi.engine.containers import WaitCondition
 from onggi.engine.filters import Filters
 from onggi.engine.stopping import grace
 from onggi.errors import InvalidParameter
-from onggi.oci.platform import Platform
+from onggi.oci.platform import parse_platform
 
 if TYPE_CHECKING:
     from onggi.engine.engine import Engine
 
-_CONDITIONS = {text: text for text in get_args(WaitCondition)}
+_CONDITIONS: dict[str, WaitCondition] = {text: text for text in get_args(WaitCondition)}
 
 
 def routes(engine: "Engine") -> list[Route]:
@@ -74,7 +74,7 @@ class _Containers:
             config,
             beside.host_config,
             beside.networking_config,
-            Platform.parse(text) if text else None,
+            parse_platform(text) if text else None,
         )
         return json_response(CreateAnswer(container.id, list(warnings)), status=201)
 

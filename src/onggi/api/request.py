@@ -1,6 +1,8 @@
 """What a handler reads from a request: query parameters by Docker's rules, and the JSON body as a type."""
 
 import asyncio
+import types
+import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -101,6 +103,11 @@ def _decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
 
 async def read_json(request: web.Request, kind: type[T], *, optional: bool = False) -> T:
     """The body as `kind`. `optional`: an empty body means `{}`. Raises InvalidParameter with Docker's sentences."""
+    return decode_json(await read_json_text(request, optional=optional), kind)
+
+
+async def read_json_text(request: web.Request, *, optional: bool = False) -> bytes:
+    """The body of a request that should hold JSON, for `decode_json`."""
     body = await read_body(request)
     if not body.strip():
         if optional:
@@ -118,7 +125,7 @@ async def read_json(request: web.Request, kind: type[T], *, optional: bool = Fal
         raise InvalidParameter("unsupported Content-Type header (): must be 'application/json'")
     if not body:
         raise InvalidParameter("invalid JSON: got EOF while reading request body")
-    return decode_json(body, kind)
+    return body
 
 
 def decode_json(body: bytes, kind: type[T]) -> T:
@@ -146,19 +153,31 @@ def _decode_leniently(body: bytes, kind: type[T], first: msgspec.ValidationError
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidParameter(_syntax_sentence(error)) from error
     try:
-        return msgspec.convert(_without_nulls(raw), kind, strict=True)
+        return msgspec.convert(_without_nulls(raw, kind), kind, strict=True)
     except msgspec.ValidationError:
         raise InvalidParameter(_type_sentence(str(first))) from first
     except RecursionError as error:
         raise InvalidParameter("invalid JSON: exceeded max depth") from error
 
 
-def _without_nulls(value: Any) -> Any:
-    """`null` is Go's zero value: the member counts as absent."""
-    if isinstance(value, dict):
-        return {name: _without_nulls(member) for name, member in value.items() if member is not None}
-    if isinstance(value, list):
-        return [_without_nulls(member) for member in value if member is not None]
+def _without_nulls(value: Any, kind: Any) -> Any:
+    """`value` without the null members of objects that `kind` has as structs: there `null` is Go's zero value.
+
+    Maps and lists keep their nulls: `{"80/tcp": null}` names a port.
+    """
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        if not isinstance(value, dict):
+            return value
+        kinds = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+        return {name: _without_nulls(member, kinds.get(name)) for name, member in value.items() if member is not None}
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is list and isinstance(value, list):
+        return [_without_nulls(member, arguments[0]) for member in value]
+    if origin is dict and isinstance(value, dict):
+        return {name: _without_nulls(member, arguments[1]) for name, member in value.items()}
+    if origin in (types.UnionType, typing.Union) and value is not None:
+        for argument in arguments:
+            value = _without_nulls(value, argument)
     return value
 
 

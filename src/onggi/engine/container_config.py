@@ -6,14 +6,10 @@ known ones that Onggi does not offer are refused by `engine.unsupported`.
 Source: Docker Engine API 1.51 (ContainerConfig, HostConfig, EndpointSettings), moby api/types/container.
 """
 
-import types
-import typing
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import msgspec
-
-from onggi.errors import InvalidParameter
 
 _NAMES = {
     "container_id_file": "ContainerIDFile",
@@ -389,50 +385,3 @@ class EndpointSettings(DockerObject, frozen=True):
 
 class NetworkingConfig(DockerObject, frozen=True):
     endpoints_config: dict[str, EndpointSettings | None] | None = None
-
-
-class CreateRequest(DockerObject, frozen=True):
-    """What stands beside the members of `ContainerConfig` in the body of POST /containers/create."""
-
-    host_config: HostConfig | None = None
-    networking_config: NetworkingConfig | None = None
-
-
-Decoded = TypeVar("Decoded")
-
-
-def decode(text: bytes, kind: type[Decoded]) -> Decoded:
-    """Read a request's JSON as Docker does: unknown members pass, `null` is the member's zero value.
-
-    Raises InvalidParameter when the text is not JSON or a member has the wrong type.
-    """
-    try:
-        return msgspec.json.decode(text, type=kind)
-    except msgspec.ValidationError:
-        pass  # perhaps only for a null, which Go takes for "not given"
-    except msgspec.DecodeError as error:
-        raise InvalidParameter(f"invalid JSON: {error}") from error
-    except UnicodeDecodeError as error:
-        raise InvalidParameter("invalid JSON: the text is not UTF-8") from error
-    try:
-        return msgspec.convert(_without_nulls(msgspec.json.decode(text), kind), type=kind)
-    except msgspec.ValidationError as error:
-        raise InvalidParameter(f"invalid JSON: {error}") from error
-
-
-def _without_nulls(value: Any, kind: Any) -> Any:
-    """`value` without the null members of objects that `kind` has as structs; maps and lists keep their nulls."""
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        if not isinstance(value, dict):
-            return value
-        kinds = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
-        return {name: _without_nulls(member, kinds.get(name)) for name, member in value.items() if member is not None}
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is list and isinstance(value, list):
-        return [_without_nulls(member, arguments[0]) for member in value]
-    if origin is dict and isinstance(value, dict):
-        return {name: _without_nulls(member, arguments[1]) for name, member in value.items()}
-    if origin in (types.UnionType, typing.Union) and value is not None:
-        for argument in arguments:
-            value = _without_nulls(value, argument)
-    return value

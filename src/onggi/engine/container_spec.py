@@ -83,9 +83,7 @@ def process(
         cwd=working_dir or config.working_dir or "/",
         args=tuple(args),
         env=tuple(env) if env is not None else environment(container),
-        user=oci.User(
-            username=config.user if user is None else user, additional_groups=tuple(host.group_add or ())
-        ),
+        user=oci.User(username=config.user if user is None else user, additional_groups=tuple(host.group_add or ())),
         terminal=config.tty if terminal is None else terminal,
         # Inheritable and ambient stay empty: a non-root user gains nothing by them (CVE-2022-24769).
         capabilities=oci.Capabilities(bounding=granted, effective=granted, permitted=granted),
@@ -140,7 +138,9 @@ def _default_mounts(container: Container, around: Surroundings) -> list[oci.Moun
         oci.Mount("/sys/fs/cgroup", "cgroup", "cgroup", ("nosuid", "noexec", "nodev", sealed)),
     ]
     if host.ipc_mode == "host":
-        found.append(oci.Mount("/dev/mqueue", "bind", "/dev/mqueue", ("rbind", "rprivate", "nosuid", "noexec", "nodev")))
+        found.append(
+            oci.Mount("/dev/mqueue", "bind", "/dev/mqueue", ("rbind", "rprivate", "nosuid", "noexec", "nodev"))
+        )
         found.append(oci.Mount("/dev/shm", "bind", "/dev/shm", ("rbind", "rprivate")))
         return found
     found.append(oci.Mount("/dev/mqueue", "mqueue", "mqueue", ("nosuid", "noexec", "nodev")))

@@ -146,9 +146,7 @@ class Containers:
     async def rename(self, name: str, new_name: str) -> None:
         await self._engine.run(updating.rename(self._engine, self.get(name), new_name), name=f"rename {name}")
 
-    async def update(
-        self, name: str, resources: Resources, restart_policy: RestartPolicy | None
-    ) -> Sequence[str]:
+    async def update(self, name: str, resources: Resources, restart_policy: RestartPolicy | None) -> Sequence[str]:
         """Change limits and restart policy; what is 0, "" or None stays. Returns warnings."""
         work = updating.update(self._engine, self.get(name), resources, restart_policy)
         return await self._engine.run(work, name=f"update {name}")

@@ -1,6 +1,8 @@
 """Making a container: from a request to a row, a snapshot, volumes and a directory."""
 
+import asyncio
 import os
+import shutil
 import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -24,8 +26,8 @@ from onggi.engine.container_spec import MASKED_PATHS, READONLY_PATHS, cgroup_pat
 from onggi.engine.ids import SHORT, new_id
 from onggi.engine.image_defaults import merge
 from onggi.engine.settings import Settings
-from onggi.errors import InvalidParameter, NotFound, OnggiError
-from onggi.oci.platform import Platform
+from onggi.errors import InvalidParameter, NotFound
+from onggi.oci.platform import Platform, suitability
 from onggi.state.journal import settle
 from onggi.volumes.mount_point import MountPoint, MountRequest
 
@@ -148,7 +150,7 @@ async def create(
     """Make a container. Whatever fails, nothing of it is left. Returns it and warnings."""
     wanted = names.check(name) if name else ""
     image = engine.images.get(config.image)
-    if platform is not None and not platform.accepts(image.config.platform):
+    if platform is not None and suitability(image.config.platform, platform) is None:
         raise NotFound(
             f"image with reference {config.image} was found but does not provide the specified platform ({platform})"
         )
@@ -199,7 +201,9 @@ async def create(
     return container, warnings
 
 
-async def _mounts(engine: "Engine", container: Container, image_volumes: dict[str, dict[str, str]]) -> tuple[MountPoint, ...]:
+async def _mounts(
+    engine: "Engine", container: Container, image_volumes: dict[str, dict[str, str]]
+) -> tuple[MountPoint, ...]:
     host, config = container.host_config, container.config
     asked = [msgspec.convert(mount.document(), MountRequest) for mount in host.mounts or ()]
     declared = list(config.volumes or ())
@@ -218,9 +222,6 @@ async def _mounts(engine: "Engine", container: Container, image_volumes: dict[st
 
 async def clear_away(engine: "Engine", container_id: str) -> None:
     """Remove everything that lies on the disk for a container. Idempotent: also after a crash in its middle."""
-    import asyncio
-    import shutil
-
     await engine.volumes.forget(container_id, remove_anonymous=True)
     await engine.snapshots.remove(container_id)
     directory = engine.settings.data_root / "containers" / container_id

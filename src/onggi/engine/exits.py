@@ -1,7 +1,7 @@
 """From running to exited: the kernel's verb. One task for each running container waits for it.
 
-    runtime.wait ─ watch ─ settle ┬─ record              the row, addresses and mounts given back, the event `die`
-                                  └─ restart, or remove (--rm), or rest
+runtime.wait ─ watch ─ settle ┬─ record              the row, addresses and mounts given back, the event `die`
+                              └─ restart, or remove (--rm), or rest
 """
 
 import asyncio
@@ -54,7 +54,11 @@ async def record(
     checks.end(container)
     container.state = state
     container.pid = container.pid_start = 0
-    container.exit_code, container.oom_killed, container.finished_at = status.code, status.oom_killed, status.finished_at
+    container.exit_code, container.oom_killed, container.finished_at = (
+        status.code,
+        status.oom_killed,
+        status.finished_at,
+    )
     if status.lost:
         container.error = "the process that watched over the container was killed; the container was ended with it"
     row = container_store.state_row(container)

@@ -108,7 +108,6 @@ def summaries(engine: "Engine", *, every: bool, limit: int, filters: Filters) ->
     return found
 
 
-
 def _tests(engine: "Engine", filters: Filters) -> list[Test]:
     """One test for each key that is given. Raises InvalidParameter and NotFound in Docker's words."""
     tests: list[Test] = []
@@ -135,7 +134,9 @@ def _tests(engine: "Engine", filters: Filters) -> list[Test]:
         elif key == "volume":
             tests.append(
                 lambda container, values=values: any(  # type: ignore[misc]
-                    value in (point.name, point.destination, point.source) for point in container.mounts for value in values
+                    value in (point.name, point.destination, point.source)
+                    for point in container.mounts
+                    for value in values
                 )
             )
         elif key in ("publish", "expose"):

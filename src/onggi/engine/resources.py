@@ -139,7 +139,8 @@ def _nodes(mapping: DeviceMapping) -> list[tuple[oci.Device, oci.LinuxDeviceCgro
             return [_node(resolved, into, permissions)]
         if stat.S_ISDIR(mode):
             return [
-                _node(path, into + path.removeprefix(resolved), permissions) for path in sorted(_devices_below(resolved))
+                _node(path, into + path.removeprefix(resolved), permissions)
+                for path in sorted(_devices_below(resolved))
             ]
     except OSError as error:
         raise System(

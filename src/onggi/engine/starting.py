@@ -1,9 +1,9 @@
 """From created or exited to running. (The one path that must be fast: see docs/internals/one-run.md.)
 
-    engine.containers.start ─ start ─ _launch ─ networks.connect, volumes.mount
-                                             ─ container_spec.compile_spec
-                                             ─ runtime.start            the program runs
-                                             ─ the row, the event, a task that waits for the end (exits.watch)
+engine.containers.start ─ start ─ _launch ─ networks.connect, volumes.mount
+                                         ─ container_spec.compile_spec
+                                         ─ runtime.start            the program runs
+                                         ─ the row, the event, a task that waits for the end (exits.watch)
 """
 
 import asyncio
@@ -24,7 +24,12 @@ from onggi.runtime.runtime import LogFile, Start, Started
 if TYPE_CHECKING:
     from onggi.engine.engine import Engine
 
-_INIT_PROGRAMS = ("/usr/bin/docker-init", "/usr/libexec/docker/docker-init", "/usr/bin/tini-static", "/sbin/tini-static")
+_INIT_PROGRAMS = (
+    "/usr/bin/docker-init",
+    "/usr/libexec/docker/docker-init",
+    "/usr/bin/tini-static",
+    "/sbin/tini-static",
+)
 SETUP_FAILED = 128
 """Exit code of a container that could not be set up, as Docker notes it."""
 
@@ -163,7 +168,9 @@ def _joined(engine: "Engine", mode: str, what: str) -> int:
         return 0
     other = engine.containers.get(mode.removeprefix("container:"))
     if not is_running(other.state) or not other.pid:
-        raise Conflict(f"cannot join {what} namespace of a non running container: container {other.name} is {other.state}")
+        raise Conflict(
+            f"cannot join {what} namespace of a non running container: container {other.name} is {other.state}"
+        )
     if what == "IPC" and other.host_config.ipc_mode != "shareable":
         raise InvalidParameter(
             f"cannot join IPC namespace of container {other.name}: non-shareable IPC "

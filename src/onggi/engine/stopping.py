@@ -69,7 +69,9 @@ async def kill(engine: "Engine", container: Container, text: str) -> None:
         ended.cancel()
 
 
-async def _await_end(container: Container, ended: "asyncio.Future[object] | asyncio.Future[container.WaitResult]") -> None:
+async def _await_end(
+    container: Container, ended: "asyncio.Future[object] | asyncio.Future[container.WaitResult]"
+) -> None:
     try:
         async with asyncio.timeout(KILL_PATIENCE_S):
             await ended

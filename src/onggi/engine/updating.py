@@ -62,9 +62,7 @@ def _changed(host: HostConfig, asked: Resources, policy: RestartPolicy | None) -
     return replace(host, **given)
 
 
-async def update(
-    engine: "Engine", container: Container, asked: Resources, policy: RestartPolicy | None
-) -> list[str]:
+async def update(engine: "Engine", container: Container, asked: Resources, policy: RestartPolicy | None) -> list[str]:
     async with container.lock:
         require(container, Verb.UPDATE)
         changed = _changed(container.host_config, asked, policy)

@@ -1,0 +1,114 @@
+"""At the engine's start: what the database says against what the kernel shows.
+
+For each container that was running, its shim is asked: it runs still, or it has ended meanwhile, or nothing is left of
+it. Intents that were open are settled: a creation cut short is undone, a removal cut short is completed.
+"""
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from onggi.engine import checks, container_store, creation, exits, restart, stopping
+from onggi.engine.container import Container
+from onggi.engine.lifecycle import State, is_running
+from onggi.errors import OnggiError
+from onggi.runtime.runtime import ExitStatus, Started
+from onggi.state.journal import settle
+
+if TYPE_CHECKING:
+    from onggi.engine.engine import Engine
+
+log = logging.getLogger("onggi.reconcile")
+
+
+async def reconcile(engine: "Engine") -> None:
+    """Bring database and kernel together, and start what its policy wants. Call it once, before the API answers."""
+    directory = engine.settings.data_root / "containers"
+    for container in engine.database.read(lambda connection: container_store.load(connection, directory)):
+        engine.containers.add(container)
+    for intent in engine.journal.open():
+        if intent.kind == "container create":
+            await creation.clear_away(engine, intent.subject)
+            await engine.database.write(lambda connection, intent=intent: settle(connection, intent))  # type: ignore[misc]
+    containers = list(engine.containers.all())
+    known = set(engine.runtime.known())
+    await engine.networks.reconcile({container.id for container in containers if container.id in known})
+    await engine.snapshots.reconcile({container.id for container in containers})
+    for container in containers:
+        await _look_at(engine, container, known)
+    for stray in known - {container.id for container in containers}:
+        await _end_stray(engine, stray)
+    for container in engine.containers.all():
+        if container.comeback is None and restart.wanted_at_engine_start(container):
+            engine.spawn(_start(engine, container), name=f"start {container.id[:12]}")
+
+
+async def _look_at(engine: "Engine", container: Container, known: set[str]) -> None:
+    async with container.lock:
+        if container.state in (State.REMOVING, State.DEAD):
+            try:
+                await engine.containers.dispose(container, volumes=container.host_config.auto_remove)
+            except (OnggiError, OSError) as error:
+                log.error("container %s can't be removed: %s", container.id[:12], error)
+            return
+        found = await engine.runtime.adopt(container.id) if container.id in known else None
+        if isinstance(found, Started):
+            await _adopt(engine, container, found)
+        elif isinstance(found, ExitStatus):
+            await _note_end(engine, container, found)
+        elif container.state in (State.RUNNING, State.PAUSED):
+            # Before this boot: nobody saw its end.
+            await _note_end(engine, container, ExitStatus(255, False, datetime.now(UTC)))
+
+
+async def _adopt(engine: "Engine", container: Container, started: Started) -> None:
+    if container.state not in (State.RUNNING, State.PAUSED):
+        # Its start was cut short after the program ran: it is a whole start all the same.
+        container.started_at = datetime.now(UTC)
+        container.state = State.RUNNING
+    container.pid, container.pid_start = started.pid, started.start_time
+    row = container_store.state_row(container)
+    await engine.database.write(lambda connection: container_store.update_state(connection, row))
+    engine.spawn(exits.watch(engine, container, started.pid), name=f"watch {container.id[:12]}")
+    checks.begin(engine, container)
+
+
+async def _note_end(engine: "Engine", container: Container, status: ExitStatus) -> None:
+    if container.state in (State.RUNNING, State.PAUSED):
+        await exits.settle(engine, container, status)
+    else:
+        await engine.runtime.forget(container.id)
+
+
+async def _end_stray(engine: "Engine", container_id: str) -> None:
+    """A container of this exec root that no row speaks of: its removal was cut short at the very end."""
+    log.warning("container %s is in no row: it is ended and forgotten", container_id[:12])
+    if isinstance(await engine.runtime.adopt(container_id), Started):
+        await engine.runtime.kill_all(container_id)
+        await engine.runtime.wait(container_id)
+    await engine.runtime.forget(container_id)
+
+
+async def _start(engine: "Engine", container: Container) -> None:
+    try:
+        await engine.containers.start(container.id)
+    except OnggiError as error:
+        log.warning("container %s was not started with the engine: %s", container.id[:12], error)
+
+
+async def stop_all(engine: "Engine") -> None:
+    """End every container, as an engine does that does not let them live on. Their policies stay as they are."""
+
+    async def one(container: Container) -> None:
+        by_user = container.stopped_by_user
+        try:
+            await stopping.stop(engine, container, text="", grace_s=None)
+        except OnggiError as error:
+            log.warning("container %s was not stopped: %s", container.id[:12], error)
+        container.stopped_by_user = by_user
+        row = container_store.state_row(container)
+        await engine.database.write(lambda connection: container_store.update_state(connection, row))
+
+    running = [container for container in engine.containers.all() if is_running(container.state)]
+    await asyncio.gather(*(one(container) for container in running))

@@ -74,7 +74,7 @@ class _Containers:
             config,
             beside.host_config,
             beside.networking_config,
-            parse_platform(text) if text else None,
+            platform=parse_platform(text) if text else None,
         )
         return json_response(CreateAnswer(container.id, list(warnings)), status=201)
 

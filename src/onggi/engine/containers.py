@@ -104,10 +104,11 @@ class Containers:
         config: ContainerConfig,
         host_config: HostConfig,
         networking: NetworkingConfig,
+        *,
         platform: "Platform | None" = None,
     ) -> tuple[Container, Sequence[str]]:
         """Make a container of an image. Returns it and the warnings. An empty name is replaced by a generated one."""
-        work = creation.create(self._engine, name, config, host_config, networking, platform)
+        work = creation.create(self._engine, name, config, host_config, networking, platform=platform)
         return await self._engine.run(work, name="create")
 
     async def remove(self, name: str, *, force: bool = False, volumes: bool = False) -> None:

@@ -145,6 +145,7 @@ async def create(
     config: ContainerConfig,
     host: HostConfig,
     networking: NetworkingConfig,
+    *,
     platform: Platform | None,
 ) -> tuple[Container, list[str]]:
     """Make a container. Whatever fails, nothing of it is left. Returns it and warnings."""
@@ -167,7 +168,7 @@ async def create(
     merged = _named(merged, host, container_id)
     asked = _asked(networking, host.network_mode)
     with engine.containers.reserve(wanted, container_id) as wanted:
-        engine.networks.check(endpoints.request(wanted, container_id, merged, host, asked))
+        engine.networks.check(endpoints.request(wanted, merged, host, asked))
         container = Container(
             id=container_id,
             name=wanted,

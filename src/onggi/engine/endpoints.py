@@ -30,10 +30,10 @@ def attachment(network: str, asked: EndpointSettings) -> Attachment:
 
 def request(
     name: str,
-    container_id: str,
     config: ContainerConfig,
     host: HostConfig,
     endpoints: dict[str, EndpointSettings],
+    *,
     namespace: Fd | None = None,
 ) -> EndpointRequest:
     """All wishes of a container, to be checked at `create` and to be met at `start`."""
@@ -67,9 +67,7 @@ def endpoint_request(engine: "Engine", container: Container) -> EndpointRequest:
     if mode.startswith("container:"):
         other = engine.containers.get(mode.removeprefix("container:"))
         namespace = network_namespace(other)
-    return request(
-        container.name, container.id, container.config, container.host_config, container.endpoints, namespace
-    )
+    return request(container.name, container.config, container.host_config, container.endpoints, namespace=namespace)
 
 
 def network_namespace(container: Container) -> Fd:

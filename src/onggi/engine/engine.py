@@ -9,13 +9,12 @@ import logging
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from onggi.content.directory import DirectoryStore
 from onggi.engine import reconcile
 from onggi.engine.containers import Containers
 from onggi.engine.events import Events
-from onggi.engine.execs import Execs
 from onggi.engine.lifecycle import is_running
 from onggi.engine.settings import Settings
 from onggi.images.images import ContainerUse, Images
@@ -29,6 +28,9 @@ from onggi.runtime.runtime import Runtime
 from onggi.state.database import Database
 from onggi.state.journal import Journal
 from onggi.volumes.volumes import Volumes
+
+if TYPE_CHECKING:
+    from onggi.engine.execs import Execs
 
 log = logging.getLogger("onggi.engine")
 T = TypeVar("T")
@@ -48,7 +50,7 @@ class Engine:
     volumes: Volumes
     runtime: Runtime
     containers: Containers
-    execs: Execs
+    execs: "Execs"
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -87,7 +89,6 @@ class Engine:
             self.runtime = await enter(
                 Runtime(settings.exec_root, spool_root=settings.data_root, detached=self._detached)
             )
-            self.execs = await enter(Execs(self))
             self._stack.push_async_callback(self._stop_work)
             await reconcile.reconcile(self)
         except BaseException:

@@ -95,7 +95,7 @@ def _network_settings(engine: "Engine", container: Container) -> dict[str, Any]:
         "SandboxID": container.id if running else "",
         "SandboxKey": f"/proc/{container.pid}/ns/net" if running and container.pid else "",
         "Ports": {
-            port: [{"HostIp": binding.host_ip, "HostPort": binding.host_port} for binding in bindings] or None
+            port: [{"HostIp": binding.host_ip, "HostPort": binding.host_port} for binding in bindings or ()] or None
             for port, bindings in ports.items()
         },
         "HairpinMode": False,

@@ -66,7 +66,7 @@ def ports(engine: "Engine", container: Container) -> list[dict[str, Any]]:
                 "PublicPort": int(binding.host_port),
                 "Type": protocol or "tcp",
             }
-            for binding in bindings
+            for binding in bindings or ()
         ]
     return found
 

@@ -50,9 +50,9 @@ def wanted_at_engine_start(container: Container) -> bool:
 
 
 def _pause_s(container: Container) -> float:
-    if container.started_at is not None and container.finished_at is not None:
-        if (container.finished_at - container.started_at).total_seconds() >= STEADY_S:
-            container.backoff_s = 0.0
+    start, end = container.started_at, container.finished_at
+    if start is not None and end is not None and (end - start).total_seconds() >= STEADY_S:
+        container.backoff_s = 0.0
     container.backoff_s = min(max(FIRST_PAUSE_S, 2 * container.backoff_s), LONGEST_PAUSE_S)
     return container.backoff_s
 

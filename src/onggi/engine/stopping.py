@@ -8,7 +8,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from onggi.engine import container_store, restart, signals, starting
-from onggi.engine.container import Container
+from onggi.engine.container import Container, WaitResult
 from onggi.engine.lifecycle import State, Verb, is_running, require
 from onggi.errors import Conflict, InvalidParameter, System
 
@@ -69,9 +69,7 @@ async def kill(engine: "Engine", container: Container, text: str) -> None:
         ended.cancel()
 
 
-async def _await_end(
-    container: Container, ended: "asyncio.Future[object] | asyncio.Future[container.WaitResult]"
-) -> None:
+async def _await_end(container: Container, ended: "asyncio.Future[WaitResult]") -> None:
     try:
         async with asyncio.timeout(KILL_PATIENCE_S):
             await ended

@@ -36,6 +36,7 @@ def main(orders: int) -> None:
     for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT):
         # A stop of the daemon, or a key pressed in its terminal, is not meant for containers.
         _signal.signal(number, _signal.SIG_IGN)
+    shim.rehearse()
     taken, tell_taken = os.pipe2(os.O_CLOEXEC)
     alive, stay_alive = os.pipe2(os.O_CLOEXEC)
     woken, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)

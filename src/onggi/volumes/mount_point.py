@@ -6,7 +6,7 @@ import msgspec
 class TmpfsOptions(msgspec.Struct, frozen=True, rename="pascal"):
     size_bytes: int = 0
     mode: int = 0
-    options: list[list[str]] = []
+    options: list[list[str]] | None = None
 
 
 class BindOptions(msgspec.Struct, frozen=True, rename="pascal"):
@@ -19,7 +19,7 @@ class BindOptions(msgspec.Struct, frozen=True, rename="pascal"):
 
 class DriverConfig(msgspec.Struct, frozen=True, rename="pascal"):
     name: str = ""
-    options: dict[str, str] = {}
+    options: dict[str, str] | None = None
 
 
 class VolumeOptions(msgspec.Struct, frozen=True, rename="pascal"):
@@ -43,7 +43,10 @@ class MountRequest(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class MountPoint(msgspec.Struct, frozen=True, rename={"rw": "RW"}, kw_only=True):
-    """One resolved mount of a container; stored with it (the `mounts` column is a JSON list of these)."""
+    """One resolved mount of a container; stored with it (the `mounts` column is a JSON list of these).
+
+    `shown` ones make up the Mounts of `inspect`; a tmpfs of HostConfig.Tmpfs is not among them.
+    """
 
     type: str
     """bind, volume or tmpfs."""
@@ -61,6 +64,9 @@ class MountPoint(msgspec.Struct, frozen=True, rename={"rw": "RW"}, kw_only=True)
     copy_up: bool = False
     """Filled from the image's directory when it is still empty."""
     subpath: str = ""
+    """Of the volume: what is below it is mounted instead of all."""
+    create_source: bool = False
+    """A bind's missing source becomes an empty directory at the start."""
     recursive: bool = True
     read_only_recursive: bool = True
     read_only_forced: bool = False
@@ -69,6 +75,10 @@ class MountPoint(msgspec.Struct, frozen=True, rename={"rw": "RW"}, kw_only=True)
     """Of tmpfs: `size=65536`, `mode=1777`, `noexec`, …"""
     spec: MountRequest | None = None
     """Set when asked for by HostConfig.Mounts."""
+
+    @property
+    def shown(self) -> bool:
+        return self.type != "tmpfs" or self.spec is not None
 
     def summary(self) -> dict[str, object]:
         """As `inspect` shows it in Mounts."""

@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
+import zstandard
+
 PROGRAM = "/usr/bin/docker-registry"
 BUSYBOX = Path("/usr/bin/busybox")
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -267,8 +269,8 @@ def push_image(
     authorization: str = "",
 ) -> PushedImage:
     """Upload an image made of uncompressed tars, lowest first. `config` is what containers of it start with."""
-    compress, suffix = _COMPRESSIONS[compression]
-    blobs = [compress(layer) for layer in layers]
+    suffix = SUFFIXES[compression]
+    blobs = [compressed(layer, compression) for layer in layers]
     diff_ids = [digest_of(layer) for layer in layers]
     configuration = json.dumps(
         {
@@ -290,17 +292,16 @@ def push_image(
     return PushedImage(digest, digest_of(configuration), [digest_of(blob) for blob in blobs], diff_ids, manifest)
 
 
-def _zstd(data: bytes) -> bytes:
-    import zstandard
-
-    return zstandard.ZstdCompressor().compress(data)
+SUFFIXES = {"gzip": "+gzip", "zstd": "+zstd", "none": ""}
+"""Compression → what it adds to a layer's media type."""
 
 
-_COMPRESSIONS = {
-    "gzip": (lambda data: gzip.compress(data, 1, mtime=0), "+gzip"),
-    "zstd": (_zstd, "+zstd"),
-    "none": (lambda data: data, ""),
-}
+def compressed(data: bytes, compression: str) -> bytes:
+    if compression == "gzip":
+        return gzip.compress(data, 1, mtime=0)
+    if compression == "zstd":
+        return zstandard.ZstdCompressor().compress(data)
+    return data
 
 
 def layer_of(files: Mapping[str, bytes | None], *, mode: int = 0o644) -> bytes:

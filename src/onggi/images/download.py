@@ -41,6 +41,7 @@ class Download:
         self._ingest, self._blob, self._repository = ingest, blob, repository
         self._row, self._arrived, self._executor = row, arrived, executor
         self._writing: asyncio.Future[int] | None = None
+        self._refused = False
 
     async def run(self) -> None:
         """Until the blob is in the store. Raises Integrity, Answer, Unreachable, Misbehaved; what has come stays."""
@@ -103,9 +104,11 @@ class Download:
                     self._write(batch)
                     batch, batch_bytes = [], 0
         finally:
+            # What has come is kept, however the stream ended; unless the store took no more.
             await self._written()
-            self._write(batch)
-            await self._written()
+            if not self._refused:
+                self._write(batch)
+                await self._written()
 
     def _write(self, batch: list[bytes]) -> None:
         def write() -> int:
@@ -126,6 +129,7 @@ class Download:
             await asyncio.wait({future})
             raise
         except UnexpectedContent as error:
+            self._refused = True
             raise Integrity(f"filesystem layer verification failed for digest {self._blob.digest}: {error}") from error
         self._arrived(offset)
         self._row.move("Downloading", offset, self._blob.size)

@@ -27,6 +27,7 @@ from onggi.engine.ids import SHORT, new_id
 from onggi.engine.image_defaults import merge
 from onggi.engine.settings import Settings
 from onggi.errors import InvalidParameter, NotFound
+from onggi.oci.image import ImageContainerConfig
 from onggi.oci.platform import Platform, suitability
 from onggi.state.journal import settle
 from onggi.volumes.mount_point import MountPoint, MountRequest
@@ -150,17 +151,19 @@ async def create(
 ) -> tuple[Container, list[str]]:
     """Make a container. Whatever fails, nothing of it is left. Returns it and warnings."""
     wanted = names.check(name) if name else ""
-    image = engine.images.get(config.image)
-    if platform is not None and suitability(image.config.platform, platform) is None:
+    image = engine.images.get(config.image) if config.image else None
+    defaults = image.config.container if image else ImageContainerConfig()
+    if image is not None and platform is not None and suitability(image.config.platform, platform) is None:
         raise NotFound(
             f"image with reference {config.image} was found but does not provide the specified platform ({platform})"
         )
     unsupported.check_config(config)
-    warnings = []
+    validation.check_restart_policy(host.restart_policy)
+    warnings: list[str] = []
     host = complete(host, engine.settings, engine.host.cgroup_version)
     unsupported.check_host_config(host)
     warnings += validation.check_host_config(config, host)
-    merged = merge(config, image.config.container)
+    merged = merge(config, defaults)
     validation.check_config(merged)
     host = _check_joined(engine, host)
 
@@ -173,7 +176,7 @@ async def create(
             id=container_id,
             name=wanted,
             created_at=datetime.now(UTC),
-            image_id=str(image.id),
+            image_id=str(image.id) if image else "",
             image_name=config.image,
             config=merged,
             host_config=host,
@@ -184,9 +187,10 @@ async def create(
         intent = await engine.journal.record("container create", container_id)
         try:
             container.directory.mkdir(mode=0o710)
-            container.mounts = await _mounts(engine, container, image.config.container.volumes or {})
+            container.mounts = await _mounts(engine, container)
             root = await engine.snapshots.prepare(container_id, image)
-            await engine.volumes.populate(container.mounts, root)
+            if container.mounts:
+                await engine.volumes.populate(container_id, container.mounts, root)
 
             def save(connection: sqlite3.Connection) -> None:
                 container_store.insert(connection, container)
@@ -202,9 +206,7 @@ async def create(
     return container, warnings
 
 
-async def _mounts(
-    engine: "Engine", container: Container, image_volumes: dict[str, dict[str, str]]
-) -> tuple[MountPoint, ...]:
+async def _mounts(engine: "Engine", container: Container) -> tuple[MountPoint, ...]:
     host, config = container.host_config, container.config
     asked = [msgspec.convert(mount.document(), MountRequest) for mount in host.mounts or ()]
     declared = list(config.volumes or ())

@@ -11,6 +11,7 @@ synced, so a power cut can't leave a blob that is not its digest's.
 import fcntl
 import hashlib
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -79,6 +80,15 @@ class DirectoryStore:
                 continue  # committed, dropped or written by somebody in this moment
             expired += 1
         return expired
+
+    def adopt(self, file: int, digest: Digest) -> None:
+        temporary = self._ingests / f"adopted-{secrets.token_hex(16)}"
+        # With a directory descriptor Python calls linkat(2), which alone follows the link to the open file.
+        os.link(f"/proc/self/fd/{file}", temporary, src_dir_fd=file, follow_symlinks=True)
+        os.fchown(file, 0, 0)
+        os.fchmod(file, 0o400)
+        os.fdatasync(file)
+        self.keep(temporary, digest)
 
     def keep(self, path: Path, digest: Digest) -> None:
         """Give the verified file at `path` its name as a blob."""

@@ -86,6 +86,13 @@ class Ingester(Protocol):
         """Begin, or go on with, the ingest called `ref`. Entering raises IngestBusy while another holds it."""
 
 
+    def adopt(self, file: int, digest: Digest) -> None:
+        """Make a file on the store's file system a blob, as it is: no byte is copied. `file` is its descriptor.
+
+        The caller has verified it, and nobody else can write to it.
+        """
+
+
 class Manager(Protocol):
     def walk(self) -> Iterator[Info]:
         """Every blob, in no order."""

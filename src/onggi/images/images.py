@@ -1,9 +1,10 @@
 """The images on this host: look up, name, remove; what a pull, a load or a commit registers and holds meanwhile."""
 
 import asyncio
+import os
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ from onggi.images.removal import ContainerUse, Removal, Removed
 from onggi.images.rubbish import Rubbish
 from onggi.images.snapshot import Snapshots
 from onggi.images.unpack import Unpacking
-from onggi.images.worker_process import Integrity
+from onggi.images.worker_process import Integrity, WorkerProcess
 from onggi.linux.fd import Fd
 from onggi.oci.digest import Digest
 from onggi.oci.image import parse_image_config
@@ -128,7 +129,8 @@ class Images:
             return image
 
         image = await self._database.write(give)
-        self.tell("tag", image, reference.with_default_tag().familiar)
+        if reference.digest is None:  # a push notes the digest of what it sent: no event of its own
+            self.tell("tag", image, reference.with_default_tag().familiar)
 
     def tell(self, action: str, image: Image, name: str) -> None:
         """Publish an event of this image."""
@@ -183,6 +185,43 @@ class Images:
         """
         return Unpacking(self.data_root, self._database, self._rubbish, diff_id, blob, copy=copy)
 
+    @asynccontextmanager
+    async def scratch(self) -> AsyncIterator[Path]:
+        """A directory of one's own on the layers' file system, deleted afterwards, even when the engine is killed."""
+        directory = layers.new_directory()
+        await self._database.write(lambda connection: rubbish.record(connection, [directory]))
+        try:
+            path = self.data_root / directory
+            path.mkdir(mode=0o700)
+            yield path
+        finally:
+            self._rubbish.collect([directory])
+
+    async def expand(self, blob: Fd, size_bytes: int, copy: Fd | None) -> Digest:
+        """Decompress a blob in a confined worker, into the file or socket `copy`; gives the digest of what came out."""
+        async with self.scratch() as directory:
+            with Fd(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
+                target = -1 if copy is None else copy
+                async with WorkerProcess("expand", blob, root, target, task="decompress the layer") as worker:
+                    if copy is not None:
+                        copy.close()  # only the worker's is left, so that its end shows
+                    digest, _, _ = await worker.result(size_bytes)
+                    return digest
+
+    async def keep_document(self, lease: Lease, content: bytes) -> Digest:
+        """Put a small document into the content store, under the lease."""
+        digest = Digest.of(content)
+        if not await lease.hold_blob(digest):
+
+            def write() -> None:
+                with self.blobs.ingest(f"document-{digest}", digest, len(content)) as ingest:
+                    ingest.restart()
+                    ingest.write(content)
+                    ingest.commit()
+
+            await asyncio.to_thread(write)
+        return digest
+
     async def commit_pulled(
         self, reference: Reference, digest: Digest, manifest_bytes: bytes, media_type: str, config_bytes: bytes
     ) -> Image:
@@ -194,14 +233,18 @@ class Images:
         given = [reference.with_digest(digest)]
         if reference.tag and not reference.digest:
             given.append(reference)
-        image, _ = await self.register(config_bytes, manifest_bytes, media_type, given)
+        documents = {digest, Digest.of(manifest_bytes)}
+        image, _ = await self.register(config_bytes, manifest_bytes, media_type, given, documents=documents)
         return image
 
     async def register(
         self, config_bytes: bytes, manifest_bytes: bytes, media_type: str, references: Sequence[Reference],
-        parent: str = "",
+        *, parent: str = "", documents: Iterable[Digest] = (), tagged: bool = False,
     ) -> tuple[Image, Mapping[Reference, Digest]]:  # fmt: skip
-        """Record an image, verified by the caller and held by its lease; second which image lost which name to it."""
+        """Record an image, verified by the caller and held by its lease; second which image lost which name to it.
+
+        `documents`: more blobs that it keeps. `tagged`: counts as tagged now, as Docker has it for `import` and `commit`.
+        """
         image_id = Digest.of(config_bytes)
         config = parse_image_config(config_bytes)
         manifest = parse_manifest(manifest_bytes, media_type)
@@ -212,7 +255,7 @@ class Images:
                 f"the manifest has {len(manifest.layers)} layers, but the image's configuration {len(config.diff_ids)}"
             )
         keys, size_bytes = await self._complete(config.diff_ids)
-        blobs = {image_id, *(layer.digest for layer in manifest.layers)}
+        blobs = {image_id, *(layer.digest for layer in manifest.layers), *documents}
         now = _now()
 
         def insert(connection: sqlite3.Connection) -> tuple[Image, dict[Reference, Digest]]:
@@ -223,7 +266,7 @@ class Images:
                 layers.use(connection, image_id, keys)
             lost = {}
             for reference in references:
-                holder = names.give_name(connection, reference, image_id, now)
+                holder = names.give_name(connection, reference, image_id, now if tagged else None)
                 if holder is not None:
                     lost[reference] = holder
             image = names.by_id(connection, image_id)
@@ -267,7 +310,7 @@ class Images:
         except BaseException:
             self._rubbish.collect([directory])
             raise
-        made = Layer(key, layer.diff_id, directory, 0, (b"",))
+        made = Layer(key, layer.diff_id, directory, 0, 0, (b"",))
         if not await self._database.write(lambda connection: layers.add(connection, made)):
             self._rubbish.collect([directory])
         return made

@@ -42,6 +42,8 @@ class Layer:
     """Relative to the data root."""
     size_bytes: int
     """Of its files, as Docker counts them."""
+    tar_bytes: int
+    """Of the tar that it was made from."""
     implied: tuple[bytes, ...]
     """Directories that no entry of the tar describes; the root is b""."""
 
@@ -84,8 +86,15 @@ def add(connection: sqlite3.Connection, layer: Layer) -> bool:
     if find(connection, layer.key) is not None:
         return False
     connection.execute(
-        "INSERT INTO layers (key, diff_id, directory, size_bytes, implied) VALUES (?, ?, ?, ?, ?)",
-        (layer.key, layer.diff_id, layer.directory, layer.size_bytes, b"".join(p + b"\0" for p in layer.implied)),
+        "INSERT INTO layers (key, diff_id, directory, size_bytes, tar_bytes, implied) VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            layer.key,
+            layer.diff_id,
+            layer.directory,
+            layer.size_bytes,
+            layer.tar_bytes,
+            b"".join(path + b"\0" for path in layer.implied),
+        ),
     )
     rubbish.spare(connection, layer.directory)
     return True
@@ -147,7 +156,7 @@ def all_keys(connection: sqlite3.Connection) -> list[str]:
 
 def _layer(row: sqlite3.Row) -> Layer:
     implied = tuple(bytes(row["implied"]).split(b"\0")[:-1])
-    return Layer(row["key"], Digest(row["diff_id"]), row["directory"], row["size_bytes"], implied)
+    return Layer(row["key"], Digest(row["diff_id"]), row["directory"], row["size_bytes"], row["tar_bytes"], implied)
 
 
 # Directories: all that follows blocks on the disk

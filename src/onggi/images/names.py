@@ -115,6 +115,14 @@ def find_named(connection: sqlite3.Connection, text: str) -> tuple[Image, Refere
     raise NoSuchImage(reference.familiar)
 
 
+def tags_of(connection: sqlite3.Connection, repository: str) -> list[Reference]:
+    """All names with a tag in a repository, sorted."""
+    rows = connection.execute(
+        "SELECT reference FROM image_names WHERE repository = ? ORDER BY reference", (repository,)
+    ).fetchall()
+    return [name for row in rows if (name := Reference.parse(row["reference"])).digest is None]
+
+
 def named(connection: sqlite3.Connection, reference: Reference) -> Image | None:
     """The image with exactly this name. A tag beside a digest says nothing more: the digest decides."""
     if reference.digest is not None:
@@ -172,8 +180,8 @@ def insert(
     return not known
 
 
-def give_name(connection: sqlite3.Connection, reference: Reference, image_id: Digest, now: str) -> Digest | None:
-    """Give the image a name; the ID of another image that loses it, if there is one."""
+def give_name(connection: sqlite3.Connection, reference: Reference, image_id: Digest, now: str | None) -> Digest | None:
+    """Give the image a name; the ID of another image that loses it, if there is one. `now`: it was tagged now."""
     holder = connection.execute(
         "SELECT image_id FROM image_names WHERE reference = ?", (reference.canonical,)
     ).fetchone()
@@ -182,7 +190,8 @@ def give_name(connection: sqlite3.Connection, reference: Reference, image_id: Di
         "ON CONFLICT (reference) DO UPDATE SET image_id = excluded.image_id",
         (reference.canonical, reference.name, image_id),
     )
-    connection.execute("UPDATE images SET tagged_at = ? WHERE id = ?", (now, image_id))
+    if now is not None:
+        connection.execute("UPDATE images SET tagged_at = ? WHERE id = ?", (now, image_id))
     return Digest(holder["image_id"]) if holder and holder["image_id"] != image_id else None
 
 

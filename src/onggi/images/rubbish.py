@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from onggi.linux import tree
 from onggi.linux.fd import Fd
 from onggi.linux.path import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, openat2
 from onggi.state.database import Database
@@ -86,53 +87,6 @@ def remove_beneath(root: Fd, path: str) -> None:
     parent, _, name = path.rpartition("/")
     try:
         with openat2(root, parent or ".", os.O_PATH | os.O_DIRECTORY, resolve=_BENEATH) as directory:
-            _remove(directory, name)
+            tree.remove(directory, name)
     except FileNotFoundError:
         return
-
-
-def _remove(parent: Fd, name: str) -> None:
-    """Depth first with one descriptor a level; a path of a layer has at most some 2,000 levels, so the stack is bound
-    by moving what lies deeper than some levels up to the top, where it is deleted in its turn.
-    """
-    top = openat2(parent, name, os.O_RDONLY | os.O_DIRECTORY, resolve=_BENEATH)
-    with top:
-        stack: list[tuple[Fd, str, list[str]]] = [(top, name, _clear_files(top))]
-        try:
-            while stack:
-                directory, own_name, inner = stack[-1]
-                if not inner:
-                    stack.pop()
-                    above = stack[-1][0] if stack else parent
-                    if directory is not top:
-                        directory.close()
-                    os.rmdir(own_name, dir_fd=above.fileno())
-                    continue
-                step = inner.pop()
-                if len(stack) > _DEEP:
-                    # Renaming empties this level without going deeper.
-                    place = f".onggi-removed-{os.urandom(8).hex()}"
-                    os.rename(step, place, src_dir_fd=directory.fileno(), dst_dir_fd=top.fileno())
-                    stack[0][2].append(place)
-                    continue
-                found = openat2(directory, step, os.O_RDONLY | os.O_DIRECTORY, resolve=_BENEATH)
-                stack.append((found, step, _clear_files(found)))
-        finally:
-            for directory, _, _ in stack:
-                directory.close()
-
-
-_DEEP = 64
-
-
-def _clear_files(directory: Fd) -> list[str]:
-    """Unlink all that is no directory; gives the names of those that are."""
-    inner = []
-    number = directory.fileno()
-    with os.scandir(number) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                inner.append(entry.name)
-            else:
-                os.unlink(entry.name, dir_fd=number)
-    return inner

@@ -15,7 +15,16 @@ from onggi.linux.fd import Fd
 from onggi.oci.digest import Digest
 from onggi.state.database import Database
 
-__all__ = ["Integrity", "Unpacking"]
+__all__ = ["Integrity", "Unpacking", "WrongContent"]
+
+
+class WrongContent(Integrity):
+    """The layer is sound, but not the one that its image means."""
+
+    def __init__(self, expected: Digest, found: Digest) -> None:
+        super().__init__(f"the layer's content is {found}, not {expected} as its image says")
+        self.expected = expected
+        self.found = found
 
 
 class Unpacking:
@@ -80,10 +89,10 @@ class Unpacking:
         """
         diff_id, self.tar_bytes, self.files_bytes = await self._worker.result(size_bytes)
         if self._expected is not None and diff_id != self._expected:
-            raise Integrity(f"the layer's content is {diff_id}, not {self._expected} as its image says")
+            raise WrongContent(self._expected, diff_id)
         await self._worker.end()  # from here on nobody writes into the directory
         implied = await asyncio.to_thread(self._complete)
-        layer = Layer(diff_id, diff_id, self._directory, self.files_bytes, implied)
+        layer = Layer(diff_id, diff_id, self._directory, self.files_bytes, self.tar_bytes, implied)
         if await self._database.write(lambda connection: layers.add(connection, layer)):
             # The row is there: it is a layer now. Otherwise another was faster, and this one is discarded.
             self._directory = ""

@@ -33,10 +33,12 @@ def _import_path() -> str:
 class WorkerProcess:
     """One job of `images.worker`. Enter it to start the process; left it is gone, whatever it was doing.
 
-    `blob` is a file open for reading, borrowed until then; `arguments` are the job's descriptors and numbers.
+    `blob` is a file open for reading, or a socket, borrowed until then; `arguments` are the job's descriptors and
+    numbers; `task` says in refusals what is being done.
     """
 
-    def __init__(self, job: str, blob: Fd | int, *arguments: Fd | int) -> None:
+    def __init__(self, job: str, blob: Fd | int, *arguments: Fd | int, task: str = "extract the layer") -> None:
+        self._task = task
         self._job = job
         self._blob = blob
         self._arguments = arguments
@@ -106,10 +108,10 @@ class WorkerProcess:
             message = await loop.sock_recv(self._control, MESSAGE_LIMIT_BYTES + 1)
         except ConnectionResetError:
             message = b""
-        return _read_result(message)
+        return _read_result(message, self._task)
 
 
-def _read_result(message: bytes) -> tuple[Digest, int, int]:
+def _read_result(message: bytes, task: str) -> tuple[Digest, int, int]:
     """The worker may have been taken over: nothing of its message is believed but its form."""
     if message[:1] == b"=":
         words = message[1:].decode("ascii", "replace").split(" ")
@@ -121,11 +123,11 @@ def _read_result(message: bytes) -> tuple[Digest, int, int]:
         if kind == "machine" and sentence.isdecimal() and len(sentence) < 5:
             number = int(sentence)
             words_of = "no space left on device" if number == errno.ENOSPC else os.strerror(number)
-            raise System(f"failed to extract the layer: {words_of}")
+            raise System(f"failed to {task}: {words_of}")
         if kind in ("archive", "compression"):
             where = f": {path.decode('utf-8', 'backslashreplace')!a}" if path else ""
-            raise Integrity(f"failed to extract the layer: {printable(sentence)}{where}")
-    raise System("failed to extract the layer: its worker process has ended without a result")
+            raise Integrity(f"failed to {task}: {printable(sentence)}{where}")
+    raise System(f"failed to {task}: its worker process has ended without a result")
 
 
 def printable(text: str) -> str:

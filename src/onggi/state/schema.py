@@ -91,6 +91,7 @@ MIGRATIONS: list[str] = [
         diff_id    TEXT NOT NULL,
         directory  TEXT NOT NULL UNIQUE,
         size_bytes INTEGER NOT NULL,
+        tar_bytes  INTEGER NOT NULL,
         implied    BLOB NOT NULL
     ) STRICT;
     CREATE TABLE layer_uses (

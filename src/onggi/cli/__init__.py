@@ -1,1 +1,1 @@
-"""The command line: options become API calls. Imports nothing that only Linux has."""
+"""The command line. It speaks HTTP to an engine, imports no other part of Onggi, and starts within milliseconds."""

@@ -1,0 +1,107 @@
+"""The rows of `network`."""
+
+from onggi.cli.command import Command
+from onggi.cli.table.formats import OBJECT_FORMAT, TABLE_FORMAT
+
+COMMANDS = {
+    "network connect": Command(
+        "network connect",
+        "[OPTIONS] NETWORK CONTAINER",
+        "Connect a container to a network",
+        run="onggi.cli.commands.network:connect",
+        arguments=(2, 2),
+        options=(
+            ("alias", "", "strings", "Add network-scoped alias for the container"),
+            ("driver-opt", "", "strings", "driver options for the network"),
+            (
+                "gw-priority",
+                "",
+                "int",
+                "Highest gw-priority provides the default gateway. Accepts positive and negative values.",
+            ),
+            ("ip", "", "string", 'IPv4 address (e.g., "172.30.100.104")'),
+            ("ip6", "", "string", 'IPv6 address (e.g., "2001:db8::33")'),
+            ("link", "", "list", "Add link to another container"),
+            ("link-local-ip", "", "strings", "Add a link-local address for the container"),
+        ),
+    ),
+    "network create": Command(
+        "network create",
+        "[OPTIONS] NETWORK",
+        "Create a network",
+        run="onggi.cli.commands.network:create",
+        arguments=(1, 1),
+        options=(
+            ("attachable", "", "bool", "Enable manual container attachment"),
+            ("aux-address", "", "map", "Auxiliary IPv4 or IPv6 addresses used by Network driver (default map[])"),
+            ("config-from", "", "string", "The network from which to copy the configuration"),
+            ("config-only", "", "bool", "Create a configuration only network"),
+            ("driver", "d", "string", 'Driver to manage the Network (default "bridge")'),
+            ("gateway", "", "strings", "IPv4 or IPv6 Gateway for the master subnet"),
+            ("ingress", "", "bool", "Create swarm routing-mesh network"),
+            ("internal", "", "bool", "Restrict external access to the network"),
+            ("ip-range", "", "strings", "Allocate container ip from a sub-range"),
+            ("ipam-driver", "", "string", 'IP Address Management Driver (default "default")'),
+            ("ipam-opt", "", "map", "Set IPAM driver specific options (default map[])"),
+            ("ipv4", "", "bool", "Enable or disable IPv4 address assignment (default true)"),
+            ("ipv6", "", "bool", "Enable or disable IPv6 address assignment"),
+            ("label", "", "list:label", "Set metadata on a network"),
+            ("opt", "o", "map", "Set driver specific options (default map[])"),
+            ("scope", "", "string", "Control the network's scope"),
+            ("subnet", "", "strings", "Subnet in CIDR format that represents a network segment"),
+        ),
+    ),
+    "network disconnect": Command(
+        "network disconnect",
+        "[OPTIONS] NETWORK CONTAINER",
+        "Disconnect a container from a network",
+        run="onggi.cli.commands.network:disconnect",
+        arguments=(2, 2),
+        options=(("force", "f", "bool", "Force the container to disconnect from a network"),),
+    ),
+    "network inspect": Command(
+        "network inspect",
+        "[OPTIONS] NETWORK [NETWORK...]",
+        "Display detailed information on one or more networks",
+        run="onggi.cli.commands.inspect:network",
+        arguments=(1, None),
+        options=(
+            ("format", "f", "string", OBJECT_FORMAT),
+            ("verbose", "v", "bool", "Verbose output for diagnostics"),
+        ),
+    ),
+    "network ls": Command(
+        "network ls",
+        "[OPTIONS]",
+        "List networks",
+        run="onggi.cli.commands.network:ls",
+        arguments=(0, 0),
+        aliases=("network ls", "network list"),
+        options=(
+            ("filter", "f", "filter", 'Provide filter values (e.g. "driver=bridge")'),
+            ("format", "", "string", TABLE_FORMAT),
+            ("no-trunc", "", "bool", "Do not truncate the output"),
+            ("quiet", "q", "bool", "Only display network IDs"),
+        ),
+    ),
+    "network prune": Command(
+        "network prune",
+        "[OPTIONS]",
+        "Remove all unused networks",
+        run="onggi.cli.commands.prune:network",
+        arguments=(0, 0),
+        options=(
+            ("filter", "", "filter", 'Provide filter values (e.g. "until=<timestamp>")'),
+            ("force", "f", "bool", "Do not prompt for confirmation"),
+        ),
+    ),
+    "network rm": Command(
+        "network rm",
+        "NETWORK [NETWORK...]",
+        "Remove one or more networks",
+        run="onggi.cli.commands.network:rm",
+        arguments=(1, None),
+        aliases=("network rm", "network remove"),
+        options=(("force", "f", "bool", "Do not error if the network does not exist"),),
+    ),
+}

@@ -113,8 +113,8 @@ def find(config: "Config", given: "dict[str, str]") -> Address:
         raise Failure("conflicting options: cannot specify both --host and --context")
     name = context_name(config, given)
     if name != "default":
-        from onggi.cli import contexts
+        from onggi.cli.contexts import address_of
 
-        return contexts.address(config, name)
+        return address_of(config, name)
     host = given.get("host") or os.environ.get("ONGGI_HOST") or os.environ.get("DOCKER_HOST") or ""
     return parse(host, _tls(config, given))

@@ -75,7 +75,7 @@ def names(config: "Config") -> "list[str]":
     return sorted(found)
 
 
-def address(config: "Config", name: str) -> Address:
+def address_of(config: "Config", name: str) -> Address:
     """Where the context's engine is."""
     endpoint = read(config, name)["Endpoints"].get("docker") or {}
     host = str(endpoint.get("Host") or "")

@@ -193,8 +193,7 @@ def main(words: "Sequence[str]") -> int:
     """The process's exit status. Never raises, but for the broken pipe and Ctrl-C, which end the process."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not where a test has put something else in its place
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="
-")
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
     try:
         try:
             status = dispatch(words)

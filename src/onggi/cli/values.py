@@ -75,7 +75,7 @@ def nano_cpus(text: str) -> int:
     divisor = int(below) * 10 ** len(fraction)
     if scaled % divisor:
         raise ValueError("value is too precise")
-    return sign * (scaled // divisor)
+    return int(sign * (scaled // divisor))
 
 
 _NANOSECONDS = {

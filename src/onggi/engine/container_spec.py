@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from onggi.engine import capabilities, resources
 from onggi.engine.container import Container
@@ -34,6 +35,8 @@ class Surroundings:
     hostname: str
     network_namespace: bool
     """False: it stays in the host's."""
+    files: Path
+    """The directory of hosts, resolv.conf and hostname; another container's when its network is shared."""
     capabilities_held: frozenset[str]
     """By this engine itself."""
     ipc_of: int = 0
@@ -171,7 +174,7 @@ def _mounts(container: Container, around: Surroundings) -> tuple[oci.Mount, ...]
     ]
     for destination, name in _FILES:
         if destination not in asked:
-            source = str(container.directory / name)
+            source = str(around.files / name)
             found.append(oci.Mount(destination, "bind", source, ("rbind", "rprivate")))
     if around.init_program:
         found.append(oci.Mount(INIT_PATH, "bind", around.init_program, ("bind", "ro")))

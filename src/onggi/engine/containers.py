@@ -5,9 +5,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-from onggi.engine import creation, inspection, listing, names, pruning, removal, starting, stopping, updating
+from onggi.engine import (
+    connecting,
+    creation,
+    inspection,
+    listing,
+    names,
+    pruning,
+    removal,
+    starting,
+    stopping,
+    updating,
+)
 from onggi.engine.container import Container, WaitResult
-from onggi.engine.container_config import ContainerConfig, HostConfig, NetworkingConfig, Resources, RestartPolicy
+from onggi.engine.container_config import (
+    ContainerConfig,
+    EndpointSettings,
+    HostConfig,
+    NetworkingConfig,
+    Resources,
+    RestartPolicy,
+)
 from onggi.engine.filters import Filters
 from onggi.engine.lifecycle import Verb, is_running, require
 from onggi.errors import InvalidParameter, NotFound
@@ -151,6 +169,16 @@ class Containers:
         """Change limits and restart policy; what is 0, "" or None stays. Returns warnings."""
         work = updating.update(self._engine, self.get(name), resources, restart_policy)
         return await self._engine.run(work, name=f"update {name}")
+
+    async def connect(self, name: str, network: str, asked: EndpointSettings) -> None:
+        """`network connect`."""
+        work = connecting.connect(self._engine, self.get(name), network, asked)
+        await self._engine.run(work, name=f"connect {name}")
+
+    async def disconnect(self, name: str, network: str, *, force: bool = False) -> None:
+        """`network disconnect`."""
+        work = connecting.disconnect(self._engine, self.get(name), network, force=force)
+        await self._engine.run(work, name=f"disconnect {name}")
 
     # Its streams and its end
 

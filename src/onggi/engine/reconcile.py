@@ -35,6 +35,9 @@ async def reconcile(engine: "Engine") -> None:
     known = set(engine.runtime.known())
     await engine.networks.reconcile({container.id for container in containers if container.id in known})
     await engine.snapshots.reconcile({container.id for container in containers})
+    await engine.volumes.reconcile(
+        {container.id: container.mounts for container in containers if container.id in known and container.mounts}
+    )
     for container in containers:
         await _look_at(engine, container, known)
     for stray in known - {container.id for container in containers}:

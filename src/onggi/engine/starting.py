@@ -101,17 +101,19 @@ async def _set_up(engine: "Engine", container: Container) -> Started:
     host, config = container.host_config, container.config
     request = endpoint_request(engine, container)
     try:
-        points, sandbox = await asyncio.gather(
-            engine.volumes.mount(container.id, container.mounts), engine.networks.connect(container.id, request)
-        )
+        points = await engine.volumes.mount(container.id, container.mounts) if container.mounts else ()
+        sandbox = await engine.networks.connect(container.id, request)
     finally:
         if request.namespace is not None:
             request.namespace.close()
     try:
-        _write_files(container, sandbox)
+        shared = _whose_network_is_shared(engine, container)
+        if shared is None:
+            _write_files(container, sandbox)
         around = Surroundings(
             mounts=points,
-            hostname=sandbox.hostname,
+            hostname=sandbox.hostname if shared is None else shared.config.hostname,
+            files=container.directory if shared is None else shared.directory,
             network_namespace=sandbox.namespace is not None,
             ipc_of=_joined(engine, host.ipc_mode, "IPC"),
             pid_of=_joined(engine, host.pid_mode, "PID"),
@@ -160,6 +162,11 @@ def _log_file(container: Container) -> LogFile | None:
         size_bytes(options["max-size"]) if "max-size" in options else None,
         int(options.get("max-file", "1")),
     )
+
+
+def _whose_network_is_shared(engine: "Engine", container: Container) -> Container | None:
+    mode = container.host_config.network_mode
+    return engine.containers.get(mode.removeprefix("container:")) if mode.startswith("container:") else None
 
 
 def _joined(engine: "Engine", mode: str, what: str) -> int:

@@ -6,9 +6,8 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network
 
 import msgspec
 
-from onggi.errors import InvalidParameter, Unsupported
+from onggi.errors import Forbidden, InvalidParameter, Unsupported
 
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z")
 PREDEFINED = frozenset({"bridge", "host", "none", "default"})
 
 _BRIDGE = "com.docker.network.bridge."
@@ -168,14 +167,12 @@ def check_request(request: CreateNetwork) -> None:
     """Refuse what cannot be made. Raises InvalidParameter or Unsupported; says nothing about what exists already."""
     name = request.name
     if not name.strip():
-        raise InvalidParameter("invalid network name: name is empty")
-    if not _NAME.match(name):
-        raise InvalidParameter(
-            f"invalid network name {name!r}: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed".replace("'", '"')
-        )
+        raise InvalidParameter("invalid name: name is empty")
+    if not name.isprintable() or len(name) > 255:
+        raise InvalidParameter(f"invalid name: {ascii(name[:255])}")
     driver = request.driver or "bridge"
     if driver in {"host", "null"}:
-        raise InvalidParameter(f'only one instance of "{driver}" network is allowed')
+        raise Forbidden(f'only one instance of "{driver}" network is allowed')
     if driver != "bridge":
         raise Unsupported(f'could not find plugin {driver} in v1 plugin registry: only the driver "bridge" is offered')
     if request.enable_ipv6:
@@ -222,7 +219,9 @@ def parse_subnet(row: Subnet) -> tuple[IPv4Network, IPv4Address, IPv4Network | N
             loose = IPv4Network(row.subnet, strict=False)
         except ValueError:
             raise InvalidParameter(f"invalid subnet {row.subnet}: invalid CIDR block notation") from error
-        raise InvalidParameter(f"invalid subnet {row.subnet}: it should be {loose}") from None
+        raise InvalidParameter(
+            f"invalid network config:\ninvalid subnet {row.subnet}: it should be {loose}"
+        ) from None
     if subnet.prefixlen > 30 or subnet.prefixlen < 8:
         raise InvalidParameter(f"invalid subnet {row.subnet}: between /8 and /30 is possible")
     part = None

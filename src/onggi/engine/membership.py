@@ -64,7 +64,5 @@ def _default_named(container: Container) -> dict[str, EndpointSettings]:
 
 
 async def _save(engine: "Engine", container: Container, found: dict[str, EndpointSettings]) -> None:
-    await engine.database.write(
-        lambda connection: container_store.update_endpoints(connection, container.id, found)
-    )
+    await engine.database.write(lambda connection: container_store.update_endpoints(connection, container.id, found))
     container.endpoints = found

@@ -206,7 +206,9 @@ class Catalogue:
                 if other.subnet and IPv4Network(other.subnet).overlaps(subnet):
                     raise Forbidden("invalid pool request: Pool overlaps with other one on this address space")
         elif config is not None and (config.gateway or config.ip_range):
-            raise InvalidParameter("invalid network config:\nevery ip-range or gateway must have a corresponding subnet")
+            raise InvalidParameter(
+                "invalid network config:\nevery ip-range or gateway must have a corresponding subnet"
+            )
         else:
             subnet = await asyncio.to_thread(self._choose_subnet)
             gateway = subnet[1]

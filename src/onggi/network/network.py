@@ -169,7 +169,7 @@ def check_request(request: CreateNetwork) -> None:
     if not name.strip():
         raise InvalidParameter("invalid name: name is empty")
     if not name.isprintable() or len(name) > 255:
-        raise InvalidParameter(f"invalid name: {ascii(name[:255])}")
+        raise InvalidParameter(f"invalid name: {name[:255]!a}")
     driver = request.driver or "bridge"
     if driver in {"host", "null"}:
         raise Forbidden(f'only one instance of "{driver}" network is allowed')
@@ -219,9 +219,7 @@ def parse_subnet(row: Subnet) -> tuple[IPv4Network, IPv4Address, IPv4Network | N
             loose = IPv4Network(row.subnet, strict=False)
         except ValueError:
             raise InvalidParameter(f"invalid subnet {row.subnet}: invalid CIDR block notation") from error
-        raise InvalidParameter(
-            f"invalid network config:\ninvalid subnet {row.subnet}: it should be {loose}"
-        ) from None
+        raise InvalidParameter(f"invalid network config:\ninvalid subnet {row.subnet}: it should be {loose}") from None
     if subnet.prefixlen > 30 or subnet.prefixlen < 8:
         raise InvalidParameter(f"invalid subnet {row.subnet}: between /8 and /30 is possible")
     part = None

@@ -247,7 +247,7 @@ class Volumes:
             self._publish("volume", "create", name, {"driver": "local"})
         return tuple(settled)
 
-    async def populate(self, points: Sequence[MountPoint], root: OverlayRoot) -> None:
+    async def populate(self, container_id: str, points: Sequence[MountPoint], root: OverlayRoot) -> None:
         """Fill the still empty volumes among `points` from the image's directories beneath the container's root.
 
         After `resolve` and before the container's first start: its root must not be mounted meanwhile. Raises System.
@@ -262,7 +262,7 @@ class Volumes:
                         await self._in_thread(self._driver.mount, volume)
                     if await self._in_thread(self._driver.is_empty, point.name):
                         users = self._database.read(partial(store.users, name=point.name))
-                        fill = partial(self._driver.fill, alone=len(users) <= 1 and not volume.has_device)
+                        fill = partial(self._driver.fill, alone=users == [container_id] and not volume.has_device)
                         await self._in_thread(fill, point.name, root, point.destination)
                 except OSError as error:
                     raise System(f"failed to populate volume {point.name}: {error}") from error

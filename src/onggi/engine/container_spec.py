@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from onggi.engine import capabilities, resources
+from onggi.engine import capabilities, resources, seccomp
 from onggi.engine.container import Container
 from onggi.engine.settings import Settings
-from onggi.engine.validation import SecurityOptions, parse_security
+from onggi.engine.validation import parse_security
 from onggi.errors import InvalidParameter
 from onggi.oci import spec as oci
 from onggi.volumes.mount_point import MountPoint
@@ -212,9 +212,11 @@ def compile_spec(container: Container, around: Surroundings, settings: Settings)
     security = parse_security(host.security_opt or ())
     nodes, device_rules = resources.devices(host)
     limits = resources.limits(host)
+    first = process(container, _args(container, around), held=around.capabilities_held)
+    granted = first.capabilities.bounding if first.capabilities else ()
     return oci.Spec(
         oci_version=oci.VERSION,
-        process=process(container, _args(container, around), held=around.capabilities_held),
+        process=first,
         root=oci.Root(path="rootfs", readonly=host.readonly_rootfs),
         hostname="" if host.uts_mode == "host" else around.hostname,
         domainname="" if host.uts_mode == "host" else config.domainname,
@@ -228,12 +230,8 @@ def compile_spec(container: Container, around: Surroundings, settings: Settings)
             cgroups_path=cgroup_path(container, settings),
             namespaces=_namespaces(container, around),
             devices=nodes,
-            seccomp=_seccomp(host.privileged, security),
+            seccomp=seccomp.choose(security.seccomp, privileged=host.privileged, granted=granted),
             masked_paths=() if host.privileged else tuple(host.masked_paths or ()),
             readonly_paths=() if host.privileged else tuple(host.readonly_paths or ()),
         ),
     )
-
-
-def _seccomp(privileged: bool, security: SecurityOptions) -> oci.Seccomp | None:
-    return None

@@ -76,7 +76,7 @@ class Memory:
         assert isinstance(manifest, Manifest)
         config = parse_image_config(config_bytes)
         assert set(config.diff_ids) <= self.layers
-        for blob in (Digest.of(manifest_bytes), manifest.config.digest, *(layer.digest for layer in manifest.layers)):
+        for blob in (manifest.config.digest, *(layer.digest for layer in manifest.layers)):
             self._blobs.info(blob)
         image_id, now = Digest.of(config_bytes), datetime.now(UTC)
         names = () if reference.digest else (reference,)

@@ -94,8 +94,6 @@ class Pull:
             config = parse_image_config(config_bytes)
             if len(config.diff_ids) != len(manifest.layers):
                 raise Integrity("layers from manifest don't match image configuration")
-            for document in {found.top.digest: found.top, manifest_document.digest: manifest_document}.values():
-                await self._keep(document.digest, document.content, lease)
             layers = {
                 (layer.digest, diff_id): (layer, diff_id)
                 for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True)

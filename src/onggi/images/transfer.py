@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
@@ -27,9 +26,6 @@ from onggi.oci.image import CONFIG_LIMIT_BYTES, parse_image_config
 from onggi.oci.manifest import Index, parse_manifest
 from onggi.oci.platform import Platform
 from onggi.oci.reference import DOCKER_HUB, Reference
-
-_PARTS_KEPT = timedelta(days=1)
-"""How long the parts of downloads that broke off wait for another try."""
 
 
 class Transfer:
@@ -58,7 +54,6 @@ class Transfer:
         registries = await enter(Registries(self._options, self._deadlines))
         fetches = await enter(Fetches(self._images, self._blobs, executor, self._options.most_downloads))
         self._services = Services(self._images, self._blobs, registries, fetches, executor)
-        await self._services.in_thread(lambda: self._blobs.expire(_PARTS_KEPT))
         return self
 
     async def __aexit__(

@@ -33,7 +33,9 @@ async def reconcile(engine: "Engine") -> None:
             await engine.database.write(lambda connection, intent=intent: settle(connection, intent))  # type: ignore[misc]
     containers = list(engine.containers.all())
     known = set(engine.runtime.known())
-    await engine.networks.reconcile({container.id for container in containers if container.id in known})
+    running = {container.id: container.mounts for container in containers if container.id in known}
+    await engine.networks.reconcile(running)
+    await engine.volumes.reconcile(running)
     await engine.snapshots.reconcile({container.id for container in containers})
     await engine.volumes.reconcile(
         {container.id: container.mounts for container in containers if container.id in known and container.mounts}

@@ -31,6 +31,7 @@ async def rename(engine: "Engine", container: Container, new_name: str) -> None:
                 lambda connection: container_store.update_name(connection, container.id, wanted)
             )
             container.name = wanted
+        await engine.networks.rename(container.id, wanted)
     engine.events.publish("container", "rename", container.id, container.attributes(oldName=f"/{old}"))
 
 

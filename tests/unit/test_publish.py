@@ -1,0 +1,131 @@
+"""network.publish: what is asked for, and holding ports of the host."""
+
+import socket
+
+import pytest
+
+from onggi.errors import InvalidParameter, Unsupported
+from onggi.network.endpoint import Binding, PublishedPort
+from onggi.network.publish import (
+    HostPorts,
+    PortAllocated,
+    PortInUse,
+    PortWish,
+    parse_container_port,
+    port_map,
+    wishes,
+)
+
+
+def test_bindings_become_wishes() -> None:
+    asked = {
+        "80/tcp": [Binding("", "8080"), Binding("127.0.0.1", "")],
+        "53/udp": [Binding("", "5300-5310")],
+        "9/tcp": [],
+    }
+    assert list(wishes(asked, ["80/tcp", "9/tcp"], publish_all=False)) == [
+        PortWish("udp", 53, "0.0.0.0", 5300, 5310),
+        PortWish("tcp", 80, "0.0.0.0", 8080, 8080),
+        PortWish("tcp", 80, "127.0.0.1", 0, 0),
+    ]
+
+
+def test_publish_all_takes_the_exposed_ports() -> None:
+    found = list(wishes({"80/tcp": [Binding("", "8080")]}, ["80/tcp", "90/tcp", "91-92/udp"], publish_all=True))
+    assert [(wish.container_port, wish.protocol, wish.first) for wish in found] == [
+        (80, "tcp", 8080),
+        (90, "tcp", 0),
+        (91, "udp", 0),
+        (92, "udp", 0),
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "x", "0", "80/foo", "70000", "90-80", "-1", "８０", "80-", "1-2-3"])
+def test_what_is_no_port_is_refused(text: str) -> None:
+    with pytest.raises(InvalidParameter):
+        parse_container_port(text)
+
+
+@pytest.mark.parametrize("binding", [Binding("localhost", "80"), Binding("", "a"), Binding("", "99999")])
+def test_what_is_no_binding_is_refused(binding: Binding) -> None:
+    with pytest.raises(InvalidParameter):
+        list(wishes({"80/tcp": [binding]}, [], publish_all=False))
+
+
+def test_an_ipv6_address_is_refused_by_name() -> None:
+    with pytest.raises(Unsupported, match="publishing on the IPv6 address ::1 is not supported"):
+        list(wishes({"80/tcp": [Binding("::1", "80")]}, [], publish_all=False))
+
+
+def test_the_port_map_shows_exposed_ports_without_bindings() -> None:
+    published = [PublishedPort("tcp", 80, "0.0.0.0", 8080), PublishedPort("tcp", 80, "127.0.0.1", 8081)]
+    assert port_map(published, ["80/tcp", "90/udp"]) == {
+        "80/tcp": [Binding("0.0.0.0", "8080"), Binding("127.0.0.1", "8081")],
+        "90/udp": None,
+    }
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        number: int = probe.getsockname()[1]
+        return number
+
+
+def test_a_port_is_held_once() -> None:
+    ports = HostPorts()
+    number = free_port()
+    try:
+        (held,) = ports.allocate([PortWish("tcp", 80, "127.0.0.1", number, number)], "10.0.0.2")
+        with pytest.raises(PortAllocated) as refused:
+            ports.allocate([PortWish("tcp", 81, "0.0.0.0", number, number)], "10.0.0.3")
+        assert str(refused.value) == f"Bind for 0.0.0.0:{number} failed: port is already allocated"
+        with socket.socket() as other, pytest.raises(OSError, match="Address already in use"):
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            other.bind(("127.0.0.1", number))
+        # Another address of the host, and the other protocol, are free.
+        more = ports.allocate([PortWish("tcp", 80, "127.0.0.2", number, number)], "10.0.0.3")
+        ports.release([held, *more])
+        assert len(ports) == 0
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", number))
+    finally:
+        ports.close()
+
+
+def test_a_port_of_a_process_is_named_as_in_use() -> None:
+    ports = HostPorts()
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        number = holder.getsockname()[1]
+        with pytest.raises(PortInUse) as refused:
+            ports.allocate([PortWish("tcp", 80, "127.0.0.1", number, number)], "10.0.0.2")
+    assert (
+        str(refused.value) == f"failed to bind host port for 127.0.0.1:{number}:10.0.0.2:80/tcp: address already in use"
+    )
+    assert len(ports) == 0
+
+
+def test_one_failure_lets_go_of_all() -> None:
+    ports = HostPorts()
+    number = free_port()
+    wish = PortWish("tcp", 80, "127.0.0.1", number, number)
+    with pytest.raises(PortAllocated):
+        ports.allocate([wish, wish], "10.0.0.2")
+    assert len(ports) == 0
+
+
+def test_a_range_gives_the_first_free_port() -> None:
+    ports = HostPorts()
+    try:
+        with socket.socket() as holder:
+            holder.bind(("127.0.0.1", 0))
+            holder.listen()
+            number = holder.getsockname()[1]
+            if number >= 65530:
+                pytest.skip("no room above the port the kernel chose")
+            (given,) = ports.allocate([PortWish("tcp", 80, "127.0.0.1", number, number + 5)], "10.0.0.2")
+            assert number < given.host_port <= number + 5
+    finally:
+        ports.close()

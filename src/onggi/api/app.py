@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 import onggi
-from onggi.api import containers, networks, pull, system, volumes
+from onggi.api import containers, images, networks, pull, system, volumes
 from onggi.api.failure import reply_to
 from onggi.api.request import BODY_LIMIT_BYTES, VERSION
 from onggi.api.route import Route, Table
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_RESOURCES = (system, containers, networks, pull, volumes)
+_RESOURCES = (system, containers, images, networks, pull, volumes)
 """Add a resource's module here."""
 
 _VERSIONED = re.compile(r"/v([0-9][0-9.]*)(/.*)", re.DOTALL)

@@ -15,7 +15,7 @@ from onggi.images import layers, lease, names, rubbish
 from onggi.images.image import Image, NoSuchImage
 from onggi.images.layers import Layer
 from onggi.images.lease import Lease
-from onggi.images.removal import ContainerUse, Removal, Removed
+from onggi.images.removal import ContainerUse, Removal, Removed, chains
 from onggi.images.rubbish import Rubbish
 from onggi.images.snapshot import Snapshots
 from onggi.images.unpack import Unpacking
@@ -111,6 +111,21 @@ class Images:
         """Bytes of the files of each layer, lowest first."""
         return [layer.size_bytes for layer in self._layers(image) if not layer.key.startswith("chain:")]
 
+    def tar_sizes(self, image: Image) -> Sequence[int]:
+        """Bytes of each layer's tar, lowest first."""
+        return [layer.tar_bytes for layer in self._layers(image) if not layer.key.startswith("chain:")]
+
+    def tags_of(self, repository: Reference) -> Sequence[Reference]:
+        """All names with a tag in a repository."""
+        return self._database.read(lambda connection: names.tags_of(connection, repository.name))
+
+    def shared_bytes(self, image: Image) -> int:
+        """Of the files in layers that other images have, too."""
+        others = self._database.read(names.every)
+        shared = {chain for other in others if other.id != image.id for chain in chains(tuple(other.config.diff_ids))}
+        own = chains(tuple(image.config.diff_ids))
+        return sum(size for chain, size in zip(own, self.layer_sizes(image), strict=True) if chain in shared)
+
     def layer_directories(self, image: Image) -> Sequence[str]:
         """Where its layers lie, topmost first."""
         return [str(self.data_root / layer.directory) for layer in reversed(self._layers(image))]
@@ -136,7 +151,7 @@ class Images:
         """Publish an event of this image."""
         self._publish("image", action, image.id, {**(image.config.container.labels or {}), "name": name})
 
-    async def remove(self, name_or_id: str, *, force: bool = False, prune: bool = True) -> Sequence[Removed]:
+    async def remove(self, name_or_id: str, *, force: bool = False, prune: bool = True) -> Removal:
         """Take a name away, or all; the image goes with its last one, and with `prune` its nameless parents.
 
         Raises NoSuchImage, Conflict: Docker's rules and sentences (moby daemon/images/image_delete.go).
@@ -148,7 +163,7 @@ class Images:
             await asyncio.to_thread(self._delete_blobs, removal.blobs)
         for action, image in removal.events:
             self.tell(action, image, image.id)
-        return removal.records
+        return removal
 
     def _delete_blobs(self, blobs: Iterable[Digest]) -> None:
         for digest in blobs:

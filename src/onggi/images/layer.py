@@ -85,7 +85,7 @@ class Extraction:
         self._parents: dict[bytes, bytes] = {b"": b""}  # parent as written → where that really is
         self._whiteouts: set[bytes] = set()
         self.size_bytes = 0
-        """Of all files, as Docker counts a layer."""
+        """Of all files and links, as Docker counts a layer."""
 
     @property
     def implied(self) -> list[bytes]:
@@ -265,6 +265,7 @@ class Extraction:
         if entry.uid or entry.gid:
             os.chown(path, entry.uid, entry.gid, dir_fd=self._root, follow_symlinks=False)
         self._touch(path, entry)
+        self.size_bytes += len(entry.target)
 
     def _link(self, entry: Entry, path: bytes, reader: TarReader) -> None:
         """A hard link keeps the attributes of its first name, whatever this entry says of them."""

@@ -42,6 +42,8 @@ class Removal:
         self.events: list[tuple[str, Image]] = []
         self.directories: list[str] = []
         self.blobs: list[Digest] = []
+        self.freed_bytes = 0
+        """Of the layers' files that nobody needs any more."""
 
     def remove(self, text: str, *, force: bool, prune: bool) -> Self:
         image, name = names.find_named(self._connection, text)
@@ -110,19 +112,25 @@ class Removal:
             raise
         for reference in (*image.names, *image.digests):
             self._take(image, reference)
-        gone = _chains(tuple(image.config.diff_ids))
+        gone = chains(tuple(image.config.diff_ids))
+        sizes = {layer.diff_id: layer.size_bytes for layer in layers.stack(self._connection, image_id)
+                 if layer.key == layer.diff_id}  # fmt: skip
         self.blobs += names.delete(self._connection, image_id)
         self.directories += layers.release(self._connection, image_id)
         self.events.append(("delete", image))
         self.records.append(Removed(deleted=image_id))
-        kept = {chain for other in names.every(self._connection) for chain in _chains(tuple(other.config.diff_ids))}
-        self.records += [Removed(deleted=chain) for chain in reversed(gone) if chain not in kept]
+        kept = {chain for other in names.every(self._connection) for chain in chains(tuple(other.config.diff_ids))}
+        for chain, diff_id in reversed(list(zip(gone, image.config.diff_ids, strict=True))):
+            if chain not in kept:
+                self.records.append(Removed(deleted=chain))
+                self.freed_bytes += sizes.get(diff_id, 0)
         if prune and image.parent:
             self._delete(Digest(image.parent), force=False, prune=True, quiet=True)
 
 
 @lru_cache(1024)
-def _chains(diff_ids: tuple[Digest, ...]) -> tuple[Digest, ...]:
+def chains(diff_ids: tuple[Digest, ...]) -> tuple[Digest, ...]:
+    """The chain ID of each layer's stack, lowest first."""
     return tuple(chain_id(diff_ids[: number + 1]) for number in range(len(diff_ids)))
 
 

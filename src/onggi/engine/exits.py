@@ -23,6 +23,11 @@ log = logging.getLogger("onggi.exits")
 async def watch(engine: "Engine", container: Container, pid: int) -> None:
     """Wait until the run that began with `pid` has ended, and do what follows."""
     status = await engine.runtime.wait(container.id)
+    # Waiting may be cut short, by the engine's stop; what follows is carried to its end.
+    await engine.run(_ended(engine, container, pid, status), name=f"end of {container.id[:12]}")
+
+
+async def _ended(engine: "Engine", container: Container, pid: int, status: ExitStatus) -> None:
     async with container.lock:
         if container.pid == pid and container.state in (State.RUNNING, State.PAUSED):
             await settle(engine, container, status)

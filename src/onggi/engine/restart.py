@@ -70,13 +70,16 @@ def cancel(container: Container) -> None:
 
 
 async def _come_back(engine: "Engine", container: Container, pause_s: float) -> None:
+    await asyncio.sleep(pause_s)
+    await engine.run(_revive(engine, container), name=f"restart of {container.id[:12]}")
+
+
+async def _revive(engine: "Engine", container: Container) -> None:
     from onggi.engine.starting import revive  # starting needs exits, and exits this module
 
-    await asyncio.sleep(pause_s)
     async with container.lock:
-        if container.state is not State.RESTARTING:
+        if container.state is not State.RESTARTING or container.stays_down:
             return
-        # From here on it is the start that must be carried through: nobody cancels it half-way.
         container.comeback = None
         try:
             await revive(engine, container)

@@ -1,0 +1,82 @@
+"""Containers across the death of the engine: kill -9, start again, and all is as it was said to be."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tests.engine import Engine
+
+DEADLINE_S = 60.0
+
+
+def until(holds: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not holds():
+        assert time.monotonic() < deadline, f"waited {DEADLINE_S:.0f} s in vain: {what}"
+        time.sleep(0.05)
+
+
+def state(engine: Engine, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(engine.docker("inspect", name, check=True).stdout)[0]["State"]
+    return found
+
+
+def test_running_containers_go_on(own_engine: Engine) -> None:
+    own_engine.docker("run", "-d", "--name", "goes-on", "--stop-signal", "KILL", "busybox", "sh", "-c",
+                      "while :; do echo tick; sleep 0.1; done", check=True)  # fmt: skip
+    before = state(own_engine, "goes-on")
+    own_engine.kill()
+    own_engine.start()
+    after = state(own_engine, "goes-on")
+    assert (after["Status"], after["Pid"], after["StartedAt"]) == ("running", before["Pid"], before["StartedAt"])
+    seen = len(own_engine.docker("logs", "goes-on").stdout.split())
+    until(lambda: len(own_engine.docker("logs", "goes-on").stdout.split()) > seen, "it goes on logging")
+    assert own_engine.docker("exec", "goes-on", "echo", "well").stdout == "well\n"
+    own_engine.docker("stop", "goes-on", check=True)
+    assert state(own_engine, "goes-on")["ExitCode"] == 137
+
+
+def test_an_end_that_nobody_saw_is_recorded(own_engine: Engine) -> None:
+    own_engine.docker("run", "-d", "--name", "ends", "--network", "none", "-i", "busybox", "sh", "-c",
+                      "while [ ! -f /stop ]; do sleep 0.05; done; exit 9", check=True)  # fmt: skip
+    own_engine.docker("run", "-d", "--rm", "--name", "goes", "--network", "none", "busybox", "sh", "-c",
+                      "while [ ! -f /stop ]; do sleep 0.05; done", check=True)  # fmt: skip
+    pids = [state(own_engine, name)["Pid"] for name in ("ends", "goes")]
+    own_engine.kill()
+    for pid in pids:
+        with open(f"/proc/{pid}/root/stop", "w", encoding="ascii"):
+            pass
+
+    def gone(pid: int) -> bool:
+        try:
+            with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+                return file.read().rpartition(")")[2].split()[0] == "Z"
+        except FileNotFoundError:
+            return True
+
+    until(lambda: all(gone(pid) for pid in pids), "both have ended")
+    own_engine.start()
+    ended = state(own_engine, "ends")
+    assert (ended["Status"], ended["ExitCode"]) == ("exited", 9)
+    until(lambda: own_engine.docker("inspect", "goes").returncode == 1, "the --rm container is removed")
+
+
+def test_policies_at_the_engines_start(own_engine: Engine) -> None:
+    for name, policy in (("always", "always"), ("unless", "unless-stopped"), ("plain", "no")):
+        own_engine.docker("run", "-d", "--name", name, "--network", "none", "--stop-signal", "KILL", "--restart", policy,
+                          "busybox", "sleep", "1000", check=True)  # fmt: skip
+        own_engine.docker("stop", name, check=True)
+    own_engine.stop()
+    own_engine.start()
+    until(lambda: state(own_engine, "always")["Running"], "the one that always runs is started")
+    assert [state(own_engine, name)["Running"] for name in ("unless", "plain")] == [False, False]
+    own_engine.docker("stop", "always", check=True)
+
+
+def test_state_survives(own_engine: Engine) -> None:
+    own_engine.docker("create", "--name", "made", "--label", "a=b", "-e", "X=1", "busybox", "true", check=True)
+    before = json.loads(own_engine.docker("inspect", "made", check=True).stdout)
+    own_engine.kill()
+    own_engine.start()
+    assert json.loads(own_engine.docker("inspect", "made", check=True).stdout) == before

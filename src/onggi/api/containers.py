@@ -37,7 +37,6 @@ def routes(engine: "Engine") -> list[Route]:
     verbs: list[tuple[str, Handler]] = [
         ("start", api.start), ("stop", api.stop), ("restart", api.restart), ("kill", api.kill), ("pause", api.pause),
         ("unpause", api.unpause), ("rename", api.rename), ("update", api.update), ("wait", api.wait),
-        ("resize", api.resize),
     ]  # fmt: skip
     return [
         Route("POST", "/containers/create", api.create),
@@ -131,13 +130,6 @@ class _Containers:
         asked = await http.read_json(request, UpdateRequest)
         warnings = await self._containers.update(_name(request), asked, asked.restart_policy)
         return json_response(UpdateAnswer(list(warnings)))
-
-    async def resize(self, request: web.Request) -> web.StreamResponse:
-        rows, columns = http.number(request, "h", 0) or 0, http.number(request, "w", 0) or 0
-        if not (0 <= rows <= 65535 and 0 <= columns <= 65535):
-            raise InvalidParameter("invalid terminal size: height and width are numbers up to 65535")
-        await self._containers.resize(_name(request), rows, columns)
-        return no_content(200)
 
     async def wait(self, request: web.Request) -> web.StreamResponse:
         text = request.query.get("condition", "not-running") or "not-running"

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from onggi.api import app as frame
-from onggi.api.request import Filters, api_version, filters, flag, number, read_json
+from onggi.api.request import api_version, filters, flag, number, read_json
 from onggi.api.response import Progress, json_response, stream_progress
 from onggi.api.route import Route, Table
 from onggi.api.version import negotiate
@@ -32,7 +32,7 @@ async def echo(request: web.Request) -> web.Response:
 
 
 async def read_query(request: web.Request) -> web.Response:
-    found: Filters = filters(request, frozenset({"label"}))
+    found = filters(request, {"label"}).values()
     return json_response(
         {
             "all": flag(request, "all"),

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-import onggi
-from onggi.api import containers, images, networks, pull, system, volumes
+from onggi.api import attach, containers, exec, images, logs, networks, processes, pull, system, volumes
 from onggi.api.failure import reply_to
 from onggi.api.request import BODY_LIMIT_BYTES, VERSION
+from onggi.api.response import MARK
 from onggi.api.route import Route, Table
-from onggi.api.version import NEWEST, negotiate, text
+from onggi.api.version import NEWEST, negotiate
 from onggi.errors import Forbidden, NotFound
 
 if TYPE_CHECKING:
@@ -24,11 +24,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_RESOURCES = (system, containers, images, networks, pull, volumes)
+_RESOURCES = (system, containers, attach, exec, logs, processes, images, networks, pull, volumes)
 """Add a resource's module here."""
 
 _VERSIONED = re.compile(r"/v([0-9][0-9.]*)(/.*)", re.DOTALL)
-_SERVER = f"Onggi/{onggi.__version__} (linux)"
 
 
 class PageNotFound(NotFound):
@@ -89,12 +88,7 @@ def _single(group: ExceptionGroup[Exception]) -> Exception:
 
 
 async def _mark(_request: web.Request, response: web.StreamResponse) -> None:
-    """The headers that clients read from any reply (docker's CLI: Api-Version, Ostype, Docker-Experimental)."""
-    headers = response.headers
-    headers["Api-Version"] = text(NEWEST)
-    headers["Docker-Experimental"] = "false"
-    headers["Ostype"] = "linux"
-    headers["Server"] = _SERVER
+    response.headers.update(MARK)
 
 
 def make_app(engine: "Engine") -> web.Application:

@@ -1,15 +1,17 @@
 """What a handler reads from a request: query parameters by Docker's rules, and the JSON body as a type."""
 
 import asyncio
+import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
 
 from onggi.api.version import ApiVersion
+from onggi.engine.filters import Filters
 from onggi.errors import InvalidParameter, TooLarge
 
 T = TypeVar("T")
@@ -48,29 +50,32 @@ def number(request: web.Request, name: str, default: int | None = None) -> int |
     return int(text)
 
 
-Filters = Mapping[str, list[str]]
-"""`{"label": ["a=b"], "status": ["running"]}`: values of one name are alternatives, but where Docker differs."""
-
-_filters_decoder = msgspec.json.Decoder(dict[str, dict[str, bool] | list[str]])
+_TIMESTAMP = re.compile(r"(-?[0-9]{1,11})(?:\.([0-9]{1,9})[0-9]*)?", re.ASCII)
 
 
-def filters(request: web.Request, known: frozenset[str] | None = None) -> Filters:
-    """The `filters` of the query, in the old form or the new. A name that is not in `known` is refused."""
-    text = request.query.get("filters", "")
-    if not text:
-        return {}
-    try:
-        raw = _filters_decoder.decode(text)
-    except msgspec.MsgspecError as error:
-        raise InvalidParameter("invalid filter") from error
-    if known is not None:
-        for name in raw:
-            if name not in known:
-                raise InvalidParameter(f"invalid filter '{name}'")
-    return {
-        name: list(values) if isinstance(values, list) else [value for value, on in values.items() if on]
-        for name, values in raw.items()
-    }
+def timestamp_ns(text: str) -> int | None:
+    """Seconds since 1970 with up to nine digits of fraction, as nanoseconds. Empty or 0: None, no bound."""
+    if text in ("", "0"):
+        return None
+    match = _TIMESTAMP.fullmatch(text)
+    if match is None:
+        raise InvalidParameter(f'strconv.ParseInt: parsing "{text[:100]}": invalid syntax')
+    return int(match[1]) * 1_000_000_000 + int((match[2] or "0").ljust(9, "0"))
+
+
+def dimension(request: web.Request, name: str, meaning: str) -> int:
+    """One side of a terminal: 0 to 65535. Raises InvalidParameter in Docker's words."""
+    text = request.query.get(name, "")
+    if not (text.isascii() and text.isdigit()):
+        raise InvalidParameter(f'invalid resize {meaning} "{text[:100]}": invalid syntax')
+    if len(text) > 5 or int(text) > 0xFFFF:
+        raise InvalidParameter(f'invalid resize {meaning} "{text[:100]}": value out of range')
+    return int(text)
+
+
+def filters(request: web.Request, accepted: Collection[str]) -> Filters:
+    """The `filters` of the query. Raises InvalidParameter, also for a name that is not accepted."""
+    return Filters.parse(request.query.get("filters", ""), accepted)
 
 
 async def read_body(request: web.Request, limit_bytes: int = BODY_LIMIT_BYTES) -> bytes:

@@ -7,7 +7,17 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+import onggi
 from onggi.api.failure import sentence_of
+from onggi.api.version import NEWEST, text
+
+MARK = {
+    "Api-Version": text(NEWEST),
+    "Docker-Experimental": "false",
+    "Ostype": "linux",
+    "Server": f"Onggi/{onggi.__version__} (linux)",
+}
+"""The headers that clients look for in any reply."""
 
 _encoder = msgspec.json.Encoder()
 Message = Mapping[str, Any]

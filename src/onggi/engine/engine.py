@@ -9,14 +9,19 @@ import logging
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from onggi.content.directory import DirectoryStore
 from onggi.engine import reconcile
 from onggi.engine.containers import Containers
 from onggi.engine.events import Events
+from onggi.engine.execs import Execs
 from onggi.engine.lifecycle import is_running
+from onggi.engine.logs import Logs
 from onggi.engine.settings import Settings
+from onggi.engine.stats import Stats
+from onggi.engine.system_info import SystemInfo
+from onggi.engine.watch import DirectoryWatch
 from onggi.images.images import ContainerUse, Images
 from onggi.images.remote.endpoint import RegistryOptions
 from onggi.images.snapshot import Snapshots
@@ -28,9 +33,6 @@ from onggi.runtime.runtime import Runtime
 from onggi.state.database import Database
 from onggi.state.journal import Journal
 from onggi.volumes.volumes import Volumes
-
-if TYPE_CHECKING:
-    from onggi.engine.execs import Execs
 
 log = logging.getLogger("onggi.engine")
 T = TypeVar("T")
@@ -50,7 +52,10 @@ class Engine:
     volumes: Volumes
     runtime: Runtime
     containers: Containers
-    execs: "Execs"
+    execs: Execs
+    logs: Logs
+    stats: Stats
+    system_info: SystemInfo
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -89,6 +94,10 @@ class Engine:
             self.runtime = await enter(
                 Runtime(settings.exec_root, spool_root=settings.data_root, detached=self._detached)
             )
+            self.execs = Execs(self)
+            self.logs = Logs(self.runtime, await enter(DirectoryWatch()))
+            self.stats = Stats(self.runtime)
+            self.system_info = SystemInfo(self)
             self._stack.push_async_callback(self._stop_work)
             await reconcile.reconcile(self)
         except BaseException:

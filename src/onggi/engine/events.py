@@ -148,6 +148,11 @@ class Events:
         for follower in self._followers:
             follower.put_nowait(None)
 
+    @property
+    def followers(self) -> int:
+        """How many follow the events now."""
+        return len(self._followers)
+
     def publish(self, type: str, action: str, actor: str, attributes: Mapping[str, str]) -> None:
         """Tell that something happened, now."""
         # Two events never share a time, so that `--since` the last one seen repeats none and loses none.

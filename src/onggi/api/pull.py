@@ -98,7 +98,7 @@ def routes(engine: "Engine") -> list[Route]:
     async def search(request: web.Request) -> web.StreamResponse:
         limit = number(request, "limit", _SEARCH_RESULTS) or _SEARCH_RESULTS
         found = await engine.transfer.search(
-            request.query.get("term", ""), limit, filters(request, FILTERS), _credentials(request)
+            request.query.get("term", ""), limit, filters(request, FILTERS).values(), _credentials(request)
         )
         return json_response(found)
 

@@ -82,7 +82,7 @@ class Hijack:
         if transport is None:
             raise ConnectionResetError("the client has gone")
         protocol = request.protocol
-        protocol.set_parser(self._rest)  # type: ignore[arg-type]  # it wants a WebSocket's reader, and calls feed_* only
+        protocol.set_parser(self._rest)  # it wants a WebSocket's reader, and calls feed_* only
         # No further request comes on this connection, however this one ends.
         protocol.keep_alive(False)
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]

@@ -31,7 +31,7 @@ def attack(
     """Run `script` against a hostile registry and a host of its own."""
 
     async def run() -> T:
-        async with HostileRegistry() as registry, Host(tmp_path / "content", deadlines=deadlines) as host:
+        async with HostileRegistry() as registry, Host(tmp_path / "host", deadlines=deadlines) as host:
             async with asyncio.timeout(60):
                 return await script(registry, host)
 
@@ -42,7 +42,7 @@ async def refusal(host: Host, name: str, **options: Any) -> str:
     """What the pull says; nothing of it stays but what is whole and verified."""
     with pytest.raises(OnggiError) as caught:
         await host.pull(name, **options)
-    assert not host.images.images
+    assert not host.images.all()
     return str(caught.value)
 
 
@@ -220,8 +220,10 @@ def test_diff_ids_that_do_not_match(tmp_path: Path) -> None:
         wrong = {"rootfs": {"type": "layers", "diff_ids": [digest_of(b"other"), digest_of(LAYERS[1])]}}
         registry.add_image("x/y", "diff", LAYERS, config=wrong)
         registry.add_image("x/y", "few", LAYERS, config={"rootfs": {"type": "layers", "diff_ids": []}})
+        assert await refusal(host, f"{registry.host}/x/y:diff") == (
+            f"the layer's content is {digest_of(LAYERS[0])}, not {digest_of(b'other')} as its image says"
+        )
         words = "layers from manifest don't match image configuration"
-        assert await refusal(host, f"{registry.host}/x/y:diff") == words
         assert await refusal(host, f"{registry.host}/x/y:few") == words
 
     attack(tmp_path, script)
@@ -583,7 +585,7 @@ def test_compressed_answers_are_not_inflated(tmp_path: Path) -> None:
 
 def test_registry_that_is_not_told_to_be_insecure_is_never_spoken_to_in_plain(tmp_path: Path) -> None:
     async def run() -> None:
-        async with HostileRegistry() as registry, Host(tmp_path / "content", insecure=()) as host:
+        async with HostileRegistry() as registry, Host(tmp_path / "host", insecure=()) as host:
             registry.add_image("x/y", "1", LAYERS)
             said = await refusal(host, f"{registry.host}/x/y:1")
             assert said.startswith(f'Get "https://{registry.host}/v2/": tls: ')

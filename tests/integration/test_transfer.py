@@ -1,0 +1,445 @@
+"""Pulls and pushes with the real registry server: digests, proofs, sharing, going on, giving up."""
+
+import asyncio
+import os
+import resource
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from aiohttp import web
+
+from onggi.errors import OnggiError
+from onggi.images.credentials import Credentials
+from onggi.images.remote.http import Deadlines
+from onggi.oci.reference import Reference
+from tests.hostile_registry import HostileRegistry
+from tests.registry import (
+    INDEX,
+    MANIFEST,
+    Registry,
+    TokenServer,
+    Uploader,
+    digest_of,
+    layer_of,
+    push_image,
+)
+from tests.transfer import QUICK, Host
+
+T = TypeVar("T")
+LAYERS = [layer_of({"a": b"x" * 1000}), layer_of({"b": os.urandom(2_500_000)}), layer_of({"c": b"z"})]
+ALICE = Credentials("alice", "secret")
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry that wants tokens; anybody may pull `public/…`."""
+    directory = tmp_path_factory.mktemp("guarded")
+    with TokenServer(directory / "tokens", {"alice": "secret"}) as tokens:
+        with Registry(directory / "registry", tokens=tokens) as registry:
+            yield registry
+
+
+def bearer(registry: Registry, repository: str) -> str:
+    assert registry.tokens is not None
+    return "Bearer " + registry.tokens.sign("alice", "onggi-test", [f"repository:{repository}:pull,push"])
+
+
+def on_host(
+    directory: Path,
+    script: Callable[[Host], Awaitable[T]],
+    *,
+    deadlines: Deadlines = QUICK,
+    mirrors: tuple[str, ...] = (),
+) -> T:
+    async def run() -> T:
+        async with Host(directory / "host", deadlines=deadlines, mirrors=mirrors) as host:
+            async with asyncio.timeout(90):
+                return await script(host)
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
+def test_pull_then_push_keeps_every_digest(registry: Registry, tmp_path: Path, compression: str) -> None:
+    source, target = f"t/{tmp_path.name}", f"t/{tmp_path.name}-copy"
+    pushed = push_image(registry.host, source, "1", LAYERS, compression=compression)
+
+    async def script(host: Host) -> None:
+        image, lines = await host.pull(f"{registry.host}/{source}:1")
+        assert image.id == pushed.image_id
+        assert image.repo_digests == [f"{registry.host}/{source}@{pushed.digest}"]
+        assert [line["id"] for line in lines if line["status"] == "Pull complete"].sort() == [
+            digest.removeprefix("sha256:")[:12] for digest in pushed.layers
+        ].sort()
+        await host.images.tag(str(image.id), Reference.parse(f"{registry.host}/{target}:2"))
+        lines = await host.push(f"{registry.host}/{target}:2")
+        assert lines[0] == {"status": f"The push refers to repository [{registry.host}/{target}]"}
+        assert {line["status"] for line in lines[1:-2]} == {"Preparing", f"Mounted from {source}"}
+        size = len(image.manifest_bytes)
+        assert lines[-2:] == [
+            {"status": f"2: digest: {pushed.digest} size: {size}"},
+            {"progressDetail": {}, "aux": {"Tag": "2", "Digest": pushed.digest, "Size": size}},
+        ]
+        lines = await host.push(f"{registry.host}/{target}:2")
+        assert {line["status"] for line in lines[1:-2]} == {"Preparing", "Layer already exists"}
+        again, lines = await host.pull(f"{registry.host}/{target}:2")
+        assert again.id == image.id
+        assert lines[1:] == [
+            {"status": f"Digest: {pushed.digest}"},
+            {"status": f"Status: Image is up to date for {registry.host}/{target}:2"},
+        ]
+
+    on_host(tmp_path, script)
+
+
+def test_push_sends_what_is_nowhere(registry: Registry, guarded: Registry, tmp_path: Path) -> None:
+    pushed = push_image(registry.host, f"t/{tmp_path.name}", "1", LAYERS)
+
+    async def script(host: Host) -> None:
+        image, _ = await host.pull(f"{registry.host}/t/{tmp_path.name}:1")
+        target = f"{guarded.host}/t/{tmp_path.name}:1"
+        await host.images.tag(str(image.id), Reference.parse(target))
+        lines = await host.push(target, credentials=ALICE)
+        short = [digest.removeprefix("sha256:")[:12] for digest in pushed.diff_ids]
+        assert [line["id"] for line in lines if line.get("status") == "Preparing"] == short[::-1]
+        assert sorted(line["id"] for line in lines if line.get("status") == "Pushed") == sorted(short)
+        last = [line for line in lines if line.get("status") == "Pushing" and line["id"] == short[1]][-1]
+        assert last["progressDetail"]["current"] == last["progressDetail"]["total"] > 2_000_000
+
+    on_host(tmp_path, script)
+
+    async def fetch(host: Host) -> None:
+        image, _ = await host.pull(f"{guarded.host}/t/{tmp_path.name}:1", credentials=ALICE)
+        assert image.id == pushed.image_id
+
+    on_host(tmp_path / "other", fetch)
+
+
+def test_proofs(guarded: Registry, tmp_path: Path) -> None:
+    private, public = f"private/{tmp_path.name}", f"public/{tmp_path.name}"
+    push_image(guarded.host, private, "1", LAYERS, authorization=bearer(guarded, private))
+    push_image(guarded.host, public, "1", LAYERS, authorization=bearer(guarded, public))
+    host_name, bad = guarded.host, Credentials("alice", "wrong")
+
+    async def script(host: Host) -> None:
+        async def said(work: Awaitable[object]) -> str:
+            with pytest.raises(OnggiError) as caught:
+                await work
+            return str(caught.value)
+
+        assert await said(host.pull(f"{host_name}/{private}:1")) == (
+            f"pull access denied for {host_name}/{private}, repository does not exist or may require 'docker login': "
+            "denied: requested access to the resource is denied"
+        )
+        assert await said(host.pull(f"{host_name}/{private}:1", credentials=bad)) == (
+            f'Get "http://{host_name}/v2/{private}/manifests/1": unauthorized: incorrect username or password'
+        )
+        await host.pull(f"{host_name}/{public}:1")
+        image, _ = await host.pull(f"{host_name}/{private}:1", credentials=ALICE)
+        await host.images.tag(str(image.id), Reference.parse(f"{host_name}/{private}:2"))
+        denied = "denied: requested access to the resource is denied"
+        assert await said(host.push(f"{host_name}/{private}:2")) == denied
+        unauthorized = "unauthorized: incorrect username or password"
+        assert await said(host.push(f"{host_name}/{private}:2", credentials=bad)) == unauthorized
+        await host.push(f"{host_name}/{private}:2", credentials=ALICE)
+        assert await said(host.transfer.log_in(host_name, bad)) == f'Get "http://{host_name}/v2/": {unauthorized}'
+        assert await host.transfer.log_in(host_name, ALICE) == ""
+        assert await host.transfer.log_in(f"http://{host_name}/v2/", ALICE) == ""
+        assert await said(host.transfer.inspect(Reference.parse(f"{host_name}/{private}:1"))) == (
+            "errors:\ndenied: requested access to the resource is denied\nunauthorized: authentication required\n"
+        )
+        # A second user does not profit from what the first one proved (C85).
+        assert (await said(host.pull(f"{host_name}/{private}:2"))).startswith("pull access denied for ")
+
+    on_host(tmp_path, script)
+
+
+def test_refusals(registry: Registry, tmp_path: Path) -> None:
+    push_image(registry.host, f"t/{tmp_path.name}", "1", LAYERS[:1])
+    repository = f"{registry.host}/t/{tmp_path.name}"
+
+    async def script(host: Host) -> None:
+        for name, words in {
+            f"{repository}:2": f"manifest for {repository}:2 not found: manifest unknown: manifest unknown",
+            f"{repository}-no": f"manifest for {repository}-no:latest not found: manifest unknown: manifest unknown",
+            f"{repository}@sha256:{'0' * 64}": f"manifest for {repository}@sha256:{'0' * 64} not found: manifest unknown: "
+            "manifest unknown",
+            "127.0.0.1:1/x": 'Get "http://127.0.0.1:1/v2/": dial tcp 127.0.0.1:1: connect: connection refused',
+            "onggi.invalid/x": 'Get "https://onggi.invalid/v2/": dial tcp: lookup onggi.invalid: no such host',
+        }.items():
+            with pytest.raises(OnggiError) as caught:
+                await host.pull(name)
+            assert str(caught.value) == words
+        with pytest.raises(OnggiError) as caught:
+            await host.push(f"{repository}-no")
+        assert str(caught.value) == f"An image does not exist locally with the tag: {repository}-no"
+        assert host.files() == []
+
+    on_host(tmp_path, script)
+
+
+def test_platforms_of_an_index(registry: Registry, tmp_path: Path) -> None:
+    repository = f"t/{tmp_path.name}"
+    entries = []
+    for architecture in ("arm64", "amd64"):
+        platform = {"os": "linux", "architecture": architecture}
+        pushed = push_image(
+            registry.host, repository, architecture, [layer_of({"arch": architecture.encode()})], platform=platform
+        )
+        with Uploader(registry.host, repository) as upload:
+            size = int(upload.request("HEAD", f"/v2/{repository}/manifests/{architecture}", None,
+                                      {"Accept": MANIFEST})[1]["Content-Length"])  # fmt: skip
+        entries.append({"mediaType": MANIFEST, "digest": pushed.digest, "size": size, "platform": platform})
+    with Uploader(registry.host, repository) as upload:
+        digest = upload.manifest("1", {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}, INDEX)
+
+    async def script(host: Host) -> None:
+        name = f"{registry.host}/{repository}:1"
+        image, lines = await host.pull(name)
+        assert str(image.config.platform) == "linux/amd64"
+        assert lines[-2] == {"status": f"Digest: {digest}"}
+        assert image.repo_digests == [f"{registry.host}/{repository}@{digest}"]
+        image, lines = await host.pull(name, platform="linux/arm64")
+        assert str(image.config.platform) == "linux/arm64"
+        with pytest.raises(OnggiError, match=r"^no matching manifest for linux/s390x in the manifest list entries$"):
+            await host.pull(name, platform="linux/s390x")
+        descriptor, platforms = await host.transfer.inspect(Reference.parse(name))
+        assert (descriptor.digest, [str(platform) for platform in platforms]) == (
+            digest,
+            ["linux/arm64", "linux/amd64"],
+        )
+        # A single image is pulled whatever it is for, with a warning when another was asked for.
+        _, lines = await host.pull(f"{registry.host}/{repository}:arm64", platform="linux/amd64")
+        assert lines[-1]["status"] == (
+            f"WARNING: image with reference {registry.host}/{repository}:arm64 was found but its platform (linux/arm64) "
+            "does not match the specified platform (linux/amd64)"
+        )
+
+    on_host(tmp_path, script)
+
+
+def test_all_tags(registry: Registry, tmp_path: Path) -> None:
+    repository = f"t/{tmp_path.name}"
+    for number in range(3):
+        push_image(registry.host, repository, str(number), LAYERS[:number])
+
+    async def script(host: Host) -> None:
+        lines: list[dict[str, object]] = []
+        await host.transfer.pull_all(Reference.parse(f"{registry.host}/{repository}"), lines.append)
+        assert sorted(tag for image in host.images.all() for tag in image.repo_tags) == [
+            f"{registry.host}/{repository}:{number}" for number in range(3)
+        ]
+        lines = []
+        await host.transfer.push(Reference.parse(f"{registry.host}/{repository}"), lines.append, all_tags=True)
+        assert [line["aux"]["Tag"] for line in lines if "aux" in line] == ["0", "1", "2"]  # type: ignore[index]
+
+    on_host(tmp_path, script)
+
+
+def test_search_by_the_catalogue(registry: Registry, tmp_path: Path) -> None:
+    push_image(registry.host, f"t/{tmp_path.name}", "1", [])
+
+    async def script(host: Host) -> None:
+        found = await host.transfer.search(f"{registry.host}/{tmp_path.name}", 10, {})
+        assert [result.name for result in found] == [f"t/{tmp_path.name}"]
+        with pytest.raises(OnggiError, match=r"^limit 101 is outside the range of \[1, 100\]$"):
+            await host.transfer.search("x", 101, {})
+
+    on_host(tmp_path, script)
+
+
+# Sharing, going on, giving up
+
+
+class Gate:
+    """Holds the answer for a blob until it is opened; counts who asked."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.asked = 0
+        self.opened = asyncio.Event()
+        self.entered = asyncio.Event()
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        self.asked += 1
+        start = int(request.headers.get("Range", "bytes=0-")[6:-1])
+        response = web.StreamResponse(status=206 if start else 200)
+        if start:
+            response.headers["Content-Range"] = f"bytes {start}-{len(self.content) - 1}/{len(self.content)}"
+        response.content_length = len(self.content) - start
+        await response.prepare(request)
+        half = max(len(self.content) // 2, start)
+        await response.write(self.content[start:half])
+        self.entered.set()
+        await self.opened.wait()
+        await response.write(self.content[half:])
+        return response
+
+
+async def gated(registry: HostileRegistry, layers: list[bytes], number: int) -> tuple[str, Gate]:
+    """An image of which one layer stops half-way; gives that layer's digest."""
+    image = registry.add_image("x/y", "1", layers)
+    path = f"/v2/x/y/blobs/{image.layers[number]}"
+    gate = Gate(registry.documents[path][0])
+    registry.replies["GET", path] = gate
+    return image.layers[number], gate
+
+
+class Watched:
+    """A pull as a task, and whether it has come to a layer."""
+
+    def __init__(self, host: Host, name: str, digest: str) -> None:
+        self.lines: list[dict[str, Any]] = []
+        self.waits = asyncio.Event()
+        self._identity = digest[7:19]
+        self.task = asyncio.create_task(host.transfer.pull(Reference.parse(name), self._progress))
+
+    def _progress(self, line: dict[str, Any]) -> None:
+        self.lines.append(line)
+        if line.get("id") == self._identity:
+            self.waits.set()
+
+
+def test_two_pulls_share_a_layer(tmp_path: Path) -> None:
+    async def script(host: Host) -> None:
+        async with HostileRegistry() as registry:
+            digest, gate = await gated(registry, LAYERS, 1)
+            pulls = [Watched(host, f"{registry.host}/x/y:1", digest) for _ in range(3)]
+            for pull in pulls:
+                await pull.waits.wait()
+            pulls[0].task.cancel()  # one who leaves does not end it for the others
+            gate.opened.set()
+            images = [await pull.task for pull in pulls[1:]]
+            assert gate.asked == 1
+            assert images[0].id == images[1].id
+            for pull in pulls[1:]:
+                assert pull.lines[-1]["status"] == f"Status: Downloaded newer image for {registry.host}/x/y:1"
+                assert {"status": "Pull complete", "progressDetail": {}, "id": digest[7:19]} in pull.lines
+
+    on_host(tmp_path, script)
+
+
+def test_waiting_pull_tries_by_itself_when_the_first_is_given_up(tmp_path: Path) -> None:
+    async def script(host: Host) -> None:
+        async with HostileRegistry() as registry:
+            _, gate = await gated(registry, LAYERS[1:2], 0)
+            first = asyncio.create_task(host.pull(f"{registry.host}/x/y:1"))
+            await gate.entered.wait()
+            first.cancel()
+            second = asyncio.create_task(host.pull(f"{registry.host}/x/y:1"))
+            gate.opened.set()
+            image, _ = await second
+            assert first.cancelled() or first.done()
+            assert image.repo_tags == [f"{registry.host}/x/y:1"]
+
+    on_host(tmp_path, script)
+
+
+def test_a_pull_given_up_keeps_what_is_complete_and_goes_on_within_a_layer(tmp_path: Path) -> None:
+    async def script(host: Host) -> None:
+        async with HostileRegistry() as registry:
+            digest, gate = await gated(registry, LAYERS, 1)
+            name = f"{registry.host}/x/y:1"
+            complete = asyncio.Event()
+            half = asyncio.Event()
+            done = 0
+
+            def progress(line: dict[str, object]) -> None:
+                nonlocal done
+                done += line.get("status") == "Pull complete"
+                if done == 2:
+                    complete.set()
+                if line.get("status") == "Downloading" and line.get("id") == digest[7:19]:
+                    half.set()
+
+            task = asyncio.create_task(host.transfer.pull(Reference.parse(name), progress))
+            await complete.wait()
+            await half.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert not host.images.all()
+            (part,) = [path for path in host.directory.rglob("ingest/*")]
+            kept = part.stat().st_size
+            assert 0 < kept <= len(gate.content) // 2
+            gate.opened.set()
+            registry.requests.clear()
+            image, lines = await host.pull(name)
+            blobs = [(path, headers.get("Range")) for _, path, headers in registry.requests if "/blobs/" in path]
+            assert [layer for layer in blobs if not layer[0].endswith(image.id)] == [
+                (f"/v2/x/y/blobs/{digest}", f"bytes={kept}-")
+            ]
+            assert len([line for line in lines if line["status"] == "Pull complete"]) == 3
+
+    on_host(tmp_path, script)
+
+
+def test_push_in_chunks_when_a_proxy_takes_no_more(tmp_path: Path) -> None:
+    async def script(host: Host) -> None:
+        async with HostileRegistry() as registry:
+            layer = layer_of({"big": os.urandom(20_000_000)})
+            pulled = registry.add_image("x/y", "1", [layer], compression="none")
+            image, _ = await host.pull(f"{registry.host}/x/y:1")
+            received = bytearray()
+            uploads = "/v2/a/b/blobs/uploads/"
+
+            async def begin(_: web.Request) -> web.StreamResponse:
+                return web.Response(status=202, headers={"Location": f"{uploads}1?state=a"})
+
+            async def patch(request: web.Request) -> web.StreamResponse:
+                body = await request.read()
+                assert request.headers["Content-Range"] == f"{len(received)}-{len(received) + len(body) - 1}"
+                received.extend(body)
+                return web.Response(status=202, headers={"Location": f"{uploads}1?state=b"})
+
+            async def put(request: web.Request) -> web.StreamResponse:
+                if (request.content_length or 0) > 16 * 1024 * 1024:
+                    return web.Response(status=413)
+                if request.content_length:
+                    await request.read()
+                return web.Response(status=201)
+
+            async def manifest(request: web.Request) -> web.StreamResponse:
+                assert digest_of(await request.read()) == pulled.digest
+                return web.Response(status=201)
+
+            registry.replies["POST", uploads] = begin
+            registry.replies["PATCH", f"{uploads}1"] = patch
+            registry.replies["PUT", f"{uploads}1"] = put
+            registry.replies["PUT", "/v2/a/b/manifests/1"] = manifest
+            await host.images.tag(str(image.id), Reference.parse(f"{registry.host}/a/b:1"))
+            await host.push(f"{registry.host}/a/b:1")
+            assert digest_of(bytes(received)) == pulled.layers[0]
+
+    on_host(tmp_path, script)
+
+
+def test_mirrors_are_asked_first_and_never_see_credentials(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with HostileRegistry() as mirror:
+            image = mirror.add_image("library/busybox", "latest", LAYERS)
+            async with Host(tmp_path / "host", mirrors=[f"http://{mirror.host}"]) as host:
+                pulled, lines = await host.pull("busybox", credentials=ALICE)
+                assert pulled.id == image.image_id
+                assert lines[-1] == {"status": "Status: Downloaded newer image for busybox:latest"}
+                assert not any("Authorization" in headers for _, _, headers in mirror.requests)
+
+    asyncio.run(run())
+
+
+def test_memory_stays_flat(registry: Registry, tmp_path: Path) -> None:
+    """Eight layers of 16 MB each, on a host that would notice if one of them were held in memory."""
+    push_image(registry.host, f"t/{tmp_path.name}", "1",
+               [layer_of({f"f{n}": os.urandom(16_000_000)}) for n in range(8)], compression="none")  # fmt: skip
+
+    async def script(host: Host) -> None:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        begun = time.monotonic()
+        await host.pull(f"{registry.host}/t/{tmp_path.name}:1")
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+        assert time.monotonic() - begun < 60
+
+    on_host(tmp_path, script)

@@ -1,8 +1,6 @@
 """Making a container: from a request to a row, a snapshot, volumes and a directory."""
 
-import asyncio
 import os
-import shutil
 import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -27,6 +25,7 @@ from onggi.engine.ids import SHORT, new_id
 from onggi.engine.image_defaults import merge
 from onggi.engine.settings import Settings
 from onggi.errors import InvalidParameter, NotFound
+from onggi.images.image import Image
 from onggi.oci.image import ImageContainerConfig
 from onggi.oci.platform import Platform, suitability
 from onggi.state.journal import settle
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
     from onggi.engine.engine import Engine
 
 RUNTIME = "onggi"
+CREATE = "container create"
+"""The intent that tells of volumes made for a container whose row is not there yet."""
 
 
 def _ulimit(text: str) -> Ulimit:
@@ -184,51 +185,61 @@ async def create(
             directory=engine.settings.data_root / "containers" / container_id,
         )
         cgroup_path(container, engine.settings)
-        intent = await engine.journal.record("container create", container_id)
-        try:
-            container.directory.mkdir(mode=0o710)
-            container.mounts = await _mounts(engine, container)
-            root = await engine.snapshots.prepare(container_id, image)
-            if container.mounts:
-                await engine.volumes.populate(container_id, container.mounts, root)
-
-            def save(connection: sqlite3.Connection) -> None:
-                container_store.insert(connection, container)
-                settle(connection, intent)
-
-            await engine.database.write(save)
-        except BaseException:
-            await clear_away(engine, container_id)
-            await engine.database.write(lambda connection: settle(connection, intent))
-            raise
+        await _make(engine, container, image)
         engine.containers.add(container)
     engine.events.publish("container", "create", container.id, container.attributes())
     return container, warnings
 
 
+async def _make(engine: "Engine", container: Container, image: Image | None) -> None:
+    """Volumes, snapshot, row, in this order; after a failure or a crash none of them stays.
+
+    A snapshot without a row is found at the engine's start by itself; volumes are made for ever, so that an intent must
+    tell of them.
+    """
+    intent = None
+    if _wants_mounts(container):
+        intent = await engine.journal.record(CREATE, container.id)
+
+    def save(connection: sqlite3.Connection) -> None:
+        container_store.insert(connection, container)
+        if intent is not None:
+            settle(connection, intent)
+
+    try:
+        if intent is not None:
+            container.mounts = await _mounts(engine, container)
+        root = await engine.snapshots.prepare(container.id, image)
+        if container.mounts:
+            await engine.volumes.populate(container.id, container.mounts, root)
+        await engine.database.write(save)
+    except BaseException:
+        await clear_away(engine, container.id)
+        if intent is not None:
+            done = intent
+            await engine.database.write(lambda connection: settle(connection, done))
+        raise
+
+
+def _wants_mounts(container: Container) -> bool:
+    host = container.host_config
+    return bool(host.binds or host.mounts or host.tmpfs or host.volumes_from or container.config.volumes)
+
+
 async def _mounts(engine: "Engine", container: Container) -> tuple[MountPoint, ...]:
-    host, config = container.host_config, container.config
-    asked = [msgspec.convert(mount.document(), MountRequest) for mount in host.mounts or ()]
-    declared = list(config.volumes or ())
-    if not (host.binds or asked or host.tmpfs or declared or host.volumes_from):
-        return ()
+    host = container.host_config
     return await engine.volumes.resolve(
         container.id,
         binds=host.binds or (),
-        mounts=asked,
+        mounts=[msgspec.convert(mount.document(), MountRequest) for mount in host.mounts or ()],
         tmpfs=host.tmpfs,
-        declared=declared,
+        declared=list(container.config.volumes or ()),
         inherited=_inherited(engine, host.volumes_from or ()),
         volume_driver=host.volume_driver,
     )
 
 
 async def clear_away(engine: "Engine", container_id: str) -> None:
-    """Remove everything that lies on the disk for a container. Idempotent: also after a crash in its middle."""
+    """Undo a creation. Idempotent: also for one that a crash cut short."""
     await engine.volumes.forget(container_id, remove_anonymous=True)
     await engine.snapshots.remove(container_id)
-    directory = engine.settings.data_root / "containers" / container_id
-    try:
-        await asyncio.to_thread(shutil.rmtree, directory)
-    except FileNotFoundError:
-        pass

@@ -28,7 +28,7 @@ async def reconcile(engine: "Engine") -> None:
     for container in engine.database.read(lambda connection: container_store.load(connection, directory)):
         engine.containers.add(container)
     for intent in engine.journal.open():
-        if intent.kind == "container create":
+        if intent.kind == creation.CREATE:
             await creation.clear_away(engine, intent.subject)
             await engine.database.write(lambda connection, intent=intent: settle(connection, intent))  # type: ignore[misc]
     containers = list(engine.containers.all())

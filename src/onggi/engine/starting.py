@@ -108,6 +108,7 @@ async def _set_up(engine: "Engine", container: Container) -> Started:
             request.namespace.close()
     try:
         shared = _whose_network_is_shared(engine, container)
+        container.directory.mkdir(mode=0o710, exist_ok=True)
         if shared is None:
             _write_files(container, sandbox)
         around = Surroundings(

@@ -77,6 +77,7 @@ async def dispose(engine: "Engine", container: Container, *, volumes: bool) -> N
         await engine.runtime.forget(container.id)
     await engine.database.write(lambda connection: container_store.delete(connection, container.id))
     engine.containers.drop(container)
+    engine.execs.forget_container(container)
     engine.events.publish("container", "destroy", container.id, container.attributes())
     container.removed.happened(container.result())
 

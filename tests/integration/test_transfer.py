@@ -4,7 +4,7 @@ import asyncio
 import os
 import resource
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,9 +13,11 @@ from aiohttp import web
 
 from onggi.errors import OnggiError
 from onggi.images.credentials import Credentials
+from onggi.images.load import load
 from onggi.images.remote.http import Deadlines
 from onggi.oci.reference import Reference
 from tests.hostile_registry import HostileRegistry
+from tests.images import busybox_archive
 from tests.registry import (
     INDEX,
     MANIFEST,
@@ -443,3 +445,36 @@ def test_memory_stays_flat(registry: Registry, tmp_path: Path) -> None:
         assert time.monotonic() - begun < 60
 
     on_host(tmp_path, script)
+
+
+def test_loaded_image_travels_compressed_and_keeps_its_digest(registry: Registry, tmp_path: Path) -> None:
+    archive = tmp_path / "busybox.tar"
+    busybox_archive(archive, name="onggi-test:1")
+
+    async def content() -> AsyncIterator[bytes]:
+        yield archive.read_bytes()
+
+    async def script(host: Host) -> None:
+        await load(host.images, content(), lambda _: None)
+        image = host.images.get("onggi-test:1")
+        plain = image.manifest.layers[0].size
+        digests = set()
+        for number in range(2):
+            name = f"{registry.host}/t/{tmp_path.name}:{number}"
+            await host.images.tag(str(image.id), Reference.parse(name))
+            lines = await host.push(name)
+            digests.add(lines[-1]["aux"]["Digest"])
+        assert len(digests) == 1
+        known = host.images.get(str(image.id))
+        assert [name.digest for name in known.digests] == list(digests)
+        assert known.manifest.layers[0].media_type.endswith("+gzip")
+        assert known.manifest.layers[0].size < plain
+        assert known.id == image.id
+
+    on_host(tmp_path, script)
+
+    async def fetch(host: Host) -> None:
+        image, _ = await host.pull(f"{registry.host}/t/{tmp_path.name}:0")
+        assert host.images.has_layer(image.config.diff_ids[0])
+
+    on_host(tmp_path / "other", fetch)

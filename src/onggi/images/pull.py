@@ -94,6 +94,8 @@ class Pull:
             config = parse_image_config(config_bytes)
             if len(config.diff_ids) != len(manifest.layers):
                 raise Integrity("layers from manifest don't match image configuration")
+            for document in (found.top, manifest_document):
+                await self._services.images.keep_document(lease, document.content)
             layers = {
                 (layer.digest, diff_id): (layer, diff_id)
                 for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True)
@@ -205,21 +207,8 @@ class Pull:
         if await lease.hold_blob(digest) and size <= CONFIG_LIMIT_BYTES:
             return await self._services.in_thread(lambda: _read(self._services.blobs, digest))
         content = await repository.small_blob(digest, CONFIG_LIMIT_BYTES, "image config")
-        await self._keep(digest, content, lease)
+        await self._services.images.keep_document(lease, content)
         return content
-
-    async def _keep(self, digest: Digest, content: bytes, lease: Lease) -> None:
-        """Put a small verified document into the content store."""
-        if await lease.hold_blob(digest):
-            return
-
-        def write() -> None:
-            with self._services.blobs.ingest(str(digest), digest, len(content)) as ingest:
-                ingest.restart()
-                ingest.write(content)
-                ingest.commit()
-
-        await self._services.in_thread(write)
 
     async def _layers(
         self, layers: Collection[tuple[Descriptor, Digest]], repository: Repository, lease: Lease, *, known: bool

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from yarl import URL
 
 from onggi.errors import NotFound, OnggiError
+from onggi.images.compress import compressed
 from onggi.images.credentials import Credentials
 from onggi.images.image import Image, NoSuchImage
 from onggi.images.progress import LayerRow, Progress
@@ -18,7 +19,7 @@ from onggi.images.pull import Services
 from onggi.images.remote.failure import Answer, AnswerBusy, AnswerFailed, Unreachable
 from onggi.images.remote.http import Body
 from onggi.images.remote.repository import Repository
-from onggi.oci.descriptor import Descriptor
+from onggi.oci.descriptor import Descriptor, encode_document
 from onggi.oci.digest import Digest
 from onggi.oci.reference import Reference
 
@@ -83,16 +84,17 @@ class Push:
             raise NothingToPush(self._reference.familiar_name) from error
 
     async def _push(self, repository: Repository, name: Reference, image: Image) -> None:
-        sources = self._mount_sources()
+        services, sources = self._services, self._mount_sources()
         rows = [LayerRow(diff_id.short) for diff_id in image.config.diff_ids]
-        layers = {layer.digest: (layer, row) for layer, row in zip(image.manifest.layers, rows, strict=True)}
-        for _, row in reversed(layers.values()):
+        for row in reversed(rows):
             row.watch(self._progress)
             row.say("Preparing")
-        async with self._services.images.lease() as lease:
-            for digest in (*layers, image.manifest.config.digest):
+        async with services.images.lease() as lease:
+            for digest in (*(layer.digest for layer in image.manifest.layers), image.manifest.config.digest):
                 if not await lease.hold_blob(digest):
                     raise NotFound(f"content {digest} of the image {name.familiar} is not here: pull or load it again")
+            manifest = await compressed(services.images, services.blobs, services.executor, image, lease)
+            layers = {layer.digest: (layer, row) for layer, row in zip(manifest.layers, rows, strict=True)}
             try:
                 async with asyncio.TaskGroup() as group:
                     for layer, row in reversed(layers.values()):
@@ -102,13 +104,17 @@ class Push:
                         )
             except ExceptionGroup as failures:
                 raise failures.exceptions[0] from failures  # the first ended the others
-            await self._blob(repository, image.manifest.config, (), LayerRow("config"))
-            content, digest = image.manifest_bytes, Digest.of(image.manifest_bytes)
+            await self._blob(repository, manifest.config, (), LayerRow("config"))
+            content = image.manifest_bytes if manifest is image.manifest else encode_document(manifest)
+            digest = Digest.of(content)
             await repository.put_manifest(name.tag or str(digest), content, image.manifest_media_type)
+            await services.images.keep_document(lease, content)
+            await services.images.register(
+                image.config_bytes, content, image.manifest_media_type, [name.with_digest(digest)], documents=[digest]
+            )
         tag = name.tag or str(digest)
         self._progress({"status": f"{tag}: digest: {digest} size: {len(content)}"})
         self._progress({"progressDetail": {}, "aux": {"Tag": tag, "Digest": str(digest), "Size": len(content)}})
-        await self._services.images.tag(str(image.id), name.with_digest(digest))
 
     def _mount_sources(self) -> Mapping[Digest, Sequence[str]]:
         """Which other repositories of the registry had a blob when we last pulled from or pushed to them."""

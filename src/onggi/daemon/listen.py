@@ -116,15 +116,20 @@ def listeners(hosts: Sequence[str], group: str) -> list[socket.socket]:
             else:
                 raise InvalidParameter(f'invalid host "{host}": use unix:///PATH, tcp://HOST:PORT or fd://')
     except BaseException:
-        close(opened)
+        close(opened, names(opened))
         raise
     return opened
 
 
-def close(opened: Sequence[socket.socket]) -> None:
-    """Close listeners and take their names away."""
+def names(opened: Sequence[socket.socket]) -> list[Path]:
+    """The paths of those that have one. Ask while they are open: whoever serves them closes them."""
+    found = [listener.getsockname() for listener in opened if listener.family == socket.AF_UNIX]
+    return [Path(name) for name in found if isinstance(name, str) and name.startswith("/")]
+
+
+def close(opened: Sequence[socket.socket], paths: Sequence[Path] = ()) -> None:
+    """Close listeners and take their names away. Twice is fine."""
     for listener in opened:
-        name = listener.getsockname() if listener.family == socket.AF_UNIX else ""
         listener.close()
-        if isinstance(name, str) and name.startswith("/"):
-            Path(name).unlink(missing_ok=True)
+    for path in paths:
+        path.unlink(missing_ok=True)

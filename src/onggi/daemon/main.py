@@ -80,6 +80,7 @@ async def _serve(configuration: Configuration) -> None:
     loop.add_signal_handler(signal.SIGHUP, lambda: log.info("SIGHUP: the configuration is read at start only"))
     context = listen.tls_context(configuration.tls) if configuration.tls else None
     opened = listen.listeners(configuration.hosts, configuration.group)
+    paths = listen.names(opened)
     try:
         async with Engine(configuration.settings) as engine:
             runner = web.AppRunner(
@@ -100,7 +101,7 @@ async def _serve(configuration: Configuration) -> None:
             finally:
                 await runner.cleanup()
     finally:
-        listen.close(opened)
+        listen.close(opened, paths)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -10,7 +10,8 @@ from onggi.api import request as http
 from onggi.api.response import Progress, json_response, stream_progress
 from onggi.api.route import Route
 from onggi.api.wire.images import PruneAnswer, deleted_items, history, inspection, summary
-from onggi.engine import image_list
+from onggi.engine import committing, image_list
+from onggi.engine.container_config import ContainerConfig
 from onggi.engine.filters import Filters
 from onggi.errors import InvalidParameter, NotFound, Unsupported
 from onggi.images.image import Image
@@ -39,6 +40,7 @@ def routes(engine: "Engine") -> list[Route]:
         Route("GET", f"{named}/get", api.save),
         Route("POST", f"{named}/tag", api.tag),
         Route("DELETE", named, api.remove),
+        Route("POST", "/commit", api.commit),
     ]
 
 
@@ -105,6 +107,23 @@ class _Images:
             )  # fmt: skip
 
         return await stream_progress(request, work)
+
+    async def commit(self, request: web.Request) -> web.StreamResponse:
+        query = request.query
+        reference = None
+        if query.get("repo"):
+            reference = Reference.parse(query["repo"])
+            reference = reference.with_tag(query["tag"]) if query.get("tag") else reference.with_default_tag()
+        config = await http.read_json(request, ContainerConfig | None, optional=True)  # type: ignore[arg-type]
+        if not query.get("container"):
+            raise InvalidParameter("no container to commit: give its name or ID")
+        work = committing.commit(
+            self._engine, query["container"], reference, author=query.get("author", ""),
+            comment=query.get("comment", ""), edits=query.getall("changes", []),
+            pause=http.flag(request, "pause", default=True), config=config,
+        )  # fmt: skip
+        image = await self._engine.run(work, name=f"commit {query['container']}")
+        return json_response({"Id": image.id}, status=201)
 
     async def save(self, request: web.Request) -> web.StreamResponse:
         names = [request.match_info["name"]] if "name" in request.match_info else request.query.getall("names", [])

@@ -11,6 +11,7 @@ from onggi.api.response import Progress, json_response, stream_progress
 from onggi.api.route import Route
 from onggi.errors import Forbidden, InvalidParameter, NotFound
 from onggi.images.credentials import AuthConfig, Credentials, decode_header
+from onggi.images.making import import_image
 from onggi.images.search import FILTERS
 from onggi.oci.descriptor import Descriptor, encode_document
 from onggi.oci.digest import Digest, InvalidDigest
@@ -58,13 +59,13 @@ def routes(engine: "Engine") -> list[Route]:
         reference = _named(query["repo"], query.get("tag", "")).with_default_tag() if query.get("repo") else None
         changes = query.getall("changes", [])
         message = query.get("message", "")
-        platform = str(parse_platform(query["platform"])) if query.get("platform") else ""
+        platform = parse_platform(query["platform"]) if query.get("platform") else None
 
         async def work(progress: Progress) -> None:
             stream: AsyncIterator[bytes] = request.content.iter_any()
             if source != "-":
                 stream = engine.transfer.download(source, progress)
-            image = await engine.images.import_(stream, reference, message, changes, platform)
+            image = await import_image(engine.images, stream, reference, message, changes, platform=platform)
             progress({"status": str(image.id)})
 
         return await stream_progress(request, work)

@@ -38,7 +38,8 @@ MEMORY_LIMIT_BYTES = 1 << 30
 _SIGKILL = 9
 
 
-def confine(directory: int, keep: "Iterable[int]", capabilities: "Iterable[str]", parent: int) -> None:
+def confine(directory: int, keep: "Iterable[int]", capabilities: "Iterable[str]", parent: int,
+            *, descriptors: int = 64) -> None:  # fmt: skip
     """Make `directory` the root of this process, closing all descriptors but `keep`. The process has one thread.
 
     `parent` is the pid that started it: with it this process dies. Raises OSError when a step fails: the caller ends.
@@ -65,7 +66,7 @@ def confine(directory: int, keep: "Iterable[int]", capabilities: "Iterable[str]"
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_AS, MEMORY_LIMIT_BYTES),
         (resource.RLIMIT_NPROC, 0),
-        (resource.RLIMIT_NOFILE, 64),
+        (resource.RLIMIT_NOFILE, descriptors),
     ):
         hard = resource.getrlimit(limit)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)

@@ -232,7 +232,7 @@ def _look(root: Fd, path: bytes) -> Attributes | str | None:
             try:
                 found = openat2(here, os.fsdecode(name), os.O_RDONLY | os.O_DIRECTORY, resolve=_BENEATH)
             except FileNotFoundError:
-                return _HIDDEN if _is_opaque(here) else None
+                return _HIDDEN if is_opaque(here) else None
             except OSError:  # a file, a link, a whiteout
                 return _HIDDEN
             here.close()
@@ -242,7 +242,8 @@ def _look(root: Fd, path: bytes) -> Attributes | str | None:
         here.close()
 
 
-def _is_opaque(directory: Fd) -> bool:
+def is_opaque(directory: Fd) -> bool:
+    """Nothing of lower layers shows through it."""
     try:
         return os.getxattr(directory.fileno(), OPAQUE_XATTR) == b"y"
     except OSError:  # ENODATA

@@ -165,7 +165,7 @@ class SavedArchive:
                     config=blob_path(image.id), repo_tags=[name.familiar for name in chosen.names] or None,
                     layers=[blob_path(diff_id) for diff_id in image.config.diff_ids],
                     layer_sources={
-                        diff_id: _Source(OCI_LAYER, size, diff_id) for diff_id, (_, size) in own.items()
+                        str(diff_id): _Source(OCI_LAYER, size, str(diff_id)) for diff_id, (_, size) in own.items()
                     },
                 )
             )  # fmt: skip

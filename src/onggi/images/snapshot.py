@@ -9,14 +9,14 @@ The row in `snapshots` comes before the directory, and goes in the transaction t
 import asyncio
 import os
 import sqlite3
-import stat
 from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from onggi.errors import NotFound
-from onggi.images import layers, rubbish
+from onggi.images import changes, layers, rubbish
+from onggi.images.changes import Change
 from onggi.images.image import Image
 from onggi.images.layers import Attributes, Layer
 from onggi.images.rubbish import Rubbish
@@ -140,26 +140,13 @@ class Snapshots:
     async def written_bytes(self, container_id: str) -> int:
         """What the files that the container wrote take (`SizeRw`). Raises NotFound."""
         path = self._data_root / self._directory(container_id) / "upper"
-        return await asyncio.to_thread(_usage, path)
+        return await asyncio.to_thread(changes.written_bytes, str(path))
+
+    async def changes(self, container_id: str) -> list[Change]:
+        """What the container added, modified and deleted, in order of the paths. Raises NotFound, TooLarge."""
+        root = self.root(container_id)
+        return await asyncio.to_thread(changes.changes, root.upper, root.lower)
 
 
 def _user(container_id: str) -> str:
     return f"container:{container_id}"
-
-
-def _usage(directory: Path) -> int:
-    """Bytes of all regular files, each inode once. A running container changes the tree meanwhile: what is gone is
-    not counted, and nothing is followed.
-    """
-    total = 0
-    seen: set[int] = set()
-    for _, _, files, descriptor in os.fwalk(directory, follow_symlinks=False):
-        for name in files:
-            try:
-                status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            if stat.S_ISREG(status.st_mode) and status.st_ino not in seen:
-                seen.add(status.st_ino)
-                total += status.st_size
-    return total

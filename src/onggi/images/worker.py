@@ -3,6 +3,8 @@
     python -I -S -c BOOT SOURCES JOB PARENT CONTROL BLOB …       the numbers are descriptors; JOB and what follows:
         unpack ROOT REPORT COPY OVERLAY    extract the blob into ROOT; COPY takes the tar itself, or is -1
         expand ROOT COPY                   decompress the blob into COPY; ROOT is an empty directory
+        pack ROOT COPY LAYER OPAQUE        write the tree BLOB, a directory, into COPY; LAYER: it is an upper directory;
+                                           OPAQUE, a file: the paths of its opaque directories, NUL after each
 
     daemon → worker   "a" + 8 bytes   so many bytes of the blob are written
                       "f" + 8 bytes   and these are all; for a blob that is a socket: it ended well
@@ -19,10 +21,12 @@ import stat
 import sys
 from hashlib import sha256
 
-from onggi.images.confine import WRITER, confine
+from onggi.images.confine import READER, WRITER, confine
 from onggi.images.decompress import MAGIC_BYTES, MalformedCompression, compression, decompressor
 from onggi.images.layer import Extraction, LayerFailure
+from onggi.images.pack import MOST_LEVELS, Packing
 from onggi.images.tar_reader import MalformedArchive, TarReader
+from onggi.linux.mount import open_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,6 +138,23 @@ def _unpack(tar: _Tar, root: int, report: int, *, overlay: bool) -> bytes:
     return tar.result(extraction.size_bytes)
 
 
+def _pack(tree: int, copy: int, opaque: bytes, *, layer: bool) -> bytes:
+    digest = sha256()
+    size = 0
+
+    def write(data: bytes) -> None:
+        nonlocal size
+        digest.update(data)
+        size += len(data)
+        left = memoryview(data)
+        while left:
+            left = left[os.write(copy, left) :]
+
+    packing = Packing(tree, write, layer=layer, opaque=opaque.split(b"\0")[:-1])
+    packing.run()
+    return f"={digest.hexdigest()} {size} {packing.files_bytes}".encode()
+
+
 def _expand(tar: _Tar) -> bytes:
     while tar.read():
         pass
@@ -147,21 +168,30 @@ def main() -> None:
     control = _socket.socket(fileno=control_number)
     reply = b"!machine 5\0"
     try:
-        is_socket = stat.S_ISSOCK(os.fstat(blob_number).st_mode)
-        blob = _Stream(control, blob_number) if is_socket else _Blob(control, blob_number)
-        # Told before the confinement, which ends all importing: only the decoder that is needed is loaded.
-        decode = decompressor(compression(blob.wait(MAGIC_BYTES)), blob.read)
-        report, copy, overlay = rest if job == "unpack" else (-1, rest[0], 0)
         gc.freeze()
         os.umask(0)
-        confine(root, [number for number in (control_number, blob_number, report, copy) if number >= 0],
-                WRITER if job == "unpack" else (), parent)  # fmt: skip
-        tar = _Tar(decode, copy)
-        if job == "unpack":
-            here = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
-            reply = _unpack(tar, here, report, overlay=bool(overlay))
+        if job == "pack":
+            copy, layer, listed = rest
+            opaque = os.pread(listed, REPORT_LIMIT_BYTES, 0) if listed >= 0 else b""
+            # A mount of its own, attached nowhere: its ".." leads nowhere either.
+            with open_tree(blob_number) as top:
+                tree = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=top.fileno())
+            confine(root, (control_number, copy, tree), READER, parent, descriptors=MOST_LEVELS + 64)
+            reply = _pack(tree, copy, opaque, layer=bool(layer))
         else:
-            reply = _expand(tar)
+            is_socket = stat.S_ISSOCK(os.fstat(blob_number).st_mode)
+            blob = _Stream(control, blob_number) if is_socket else _Blob(control, blob_number)
+            # Told before the confinement, which ends all importing: only the decoder that is needed is loaded.
+            decode = decompressor(compression(blob.wait(MAGIC_BYTES)), blob.read)
+            report, copy, overlay = rest if job == "unpack" else (-1, rest[0], 0)
+            confine(root, [number for number in (control_number, blob_number, report, copy) if number >= 0],
+                    WRITER if job == "unpack" else (), parent)  # fmt: skip
+            tar = _Tar(decode, copy)
+            if job == "unpack":
+                here = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+                reply = _unpack(tar, here, report, overlay=bool(overlay))
+            else:
+                reply = _expand(tar)
     except LayerFailure as error:
         reply = b"!archive " + error.sentence.encode("ascii", "replace") + b"\0" + error.path[:4096]
     except MalformedArchive as error:

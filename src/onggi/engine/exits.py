@@ -39,23 +39,36 @@ async def settle(engine: "Engine", container: Container, status: ExitStatus) -> 
         await record(engine, container, status, State.RESTARTING)
         await engine.runtime.forget(container.id)
         restart.plan(engine, container)
-        return
-    leaving = container.host_config.auto_remove and not container.kept
-    await record(engine, container, status, State.EXITED, save=not leaving)
-    if leaving:
-        await engine.containers.dispose(container, volumes=True)
-    container.stopped.happened(container.result())
-    if not leaving:
+    elif container.host_config.auto_remove and not container.kept:
+        await _leave(engine, container, status)
+    else:
+        await record(engine, container, status, State.EXITED)
+        container.stopped.happened(container.result())
         await engine.runtime.forget(container.id)
 
 
-async def record(
-    engine: "Engine", container: Container, status: ExitStatus, state: State, *, save: bool = True
-) -> None:
-    """Note how a run ended and give back what it held. Call it holding the lock.
+async def _leave(engine: "Engine", container: Container, status: ExitStatus) -> None:
+    """The end of a `--rm` container. Its row says running until it is deleted: after a crash in between the end is
+    simply found again."""
+    _note(engine, container, status, State.EXITED)
+    try:
+        await asyncio.gather(_give_back(engine, container), engine.containers.dispose(container, volumes=True))
+    except OnggiError as error:
+        log.error("container %s was not removed: %s", container.id[:12], error)
+    container.stopped.happened(container.result())
 
-    `save=False`: the row is about to be deleted; after a crash in between the end is simply found again.
-    """
+
+async def record(engine: "Engine", container: Container, status: ExitStatus, state: State) -> None:
+    """Note how a run ended and give back what it held. Call it holding the lock."""
+    _note(engine, container, status, state)
+    row = container_store.state_row(container)
+    await asyncio.gather(
+        _give_back(engine, container),
+        engine.database.write(lambda connection: container_store.update_state(connection, row)),
+    )
+
+
+def _note(engine: "Engine", container: Container, status: ExitStatus, state: State) -> None:
     checks.end(container)
     container.state = state
     container.pid = container.pid_start = 0
@@ -66,22 +79,24 @@ async def record(
     )
     if status.lost:
         container.error = "the process that watched over the container was killed; the container was ended with it"
-    row = container_store.state_row(container)
-    work = [engine.networks.release(container.id), engine.volumes.unmount(container.id)]
-    if save:
-        work.append(engine.database.write(lambda connection: container_store.update_state(connection, row)))
-    for outcome in await asyncio.gather(*work, return_exceptions=True):
-        if isinstance(outcome, OnggiError | OSError):
-            # Reconcile releases what is left; the end of the container stands in any case.
-            log.error("container %s: after its end: %s", container.id[:12], outcome)
-        elif isinstance(outcome, BaseException):
-            raise outcome
     if status.oom_killed:
         engine.events.publish("container", "oom", container.id, container.attributes())
     engine.events.publish(
         "container", "die", container.id,
         container.attributes(exitCode=str(status.code), execDuration=str(_seconds(container))),
     )  # fmt: skip
+
+
+async def _give_back(engine: "Engine", container: Container) -> None:
+    work = [engine.networks.release(container.id)]
+    if container.mounts:
+        work.append(engine.volumes.unmount(container.id))
+    for outcome in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(outcome, OnggiError | OSError):
+            # The end of the container stands in any case; the next start of the engine gives back what is left.
+            log.error("container %s: after its end: %s", container.id[:12], outcome)
+        elif outcome is not None:
+            raise outcome
 
 
 def _seconds(container: Container) -> int:

@@ -26,14 +26,7 @@ async def remove(engine: "Engine", container: Container, *, force: bool, volumes
         restart.cancel(container)
         if container.state in (State.RUNNING, State.PAUSED):
             await _end(engine, container)
-        try:
-            await dispose(engine, container, volumes=volumes)
-        except (OnggiError, OSError) as error:
-            container.state = State.DEAD
-            container.error = str(error)
-            row = container_store.state_row(container)
-            await engine.database.write(lambda connection: container_store.update_state(connection, row))
-            raise System(f'cannot remove container "{container.name}": {error}') from error
+        await dispose(engine, container, volumes=volumes)
         container.stopped.happened(container.result())
 
 
@@ -57,29 +50,43 @@ async def _end(engine: "Engine", container: Container) -> None:
 async def dispose(engine: "Engine", container: Container, *, volumes: bool) -> None:
     """Take a container that does not run out of the world. Call it holding the lock.
 
-    The row says `removing` before anything is deleted: after a crash reconcile goes on from there.
+    The row says `removing` before anything is deleted, or still `running` for one that leaves by `--rm`: after a crash
+    either leads here again. Raises System when something can't be deleted; the container is DEAD then.
     """
-    ran = container.state is not State.CREATED or container.started_at is not None
-    was_auto = container.host_config.auto_remove and container.state is State.EXITED
+    ran = container.started_at is not None
+    leaves = container.host_config.auto_remove and container.state is State.EXITED
     container.state = State.REMOVING
-    if not was_auto:  # of a `--rm` container the row still says running, which leads to the same end
-        row = container_store.state_row(container)
-        await engine.database.write(lambda connection: container_store.update_state(connection, row))
     for attachment in container.waiting:
         attachment.connection.close()
     container.waiting.clear()
-    await asyncio.gather(
-        engine.volumes.forget(container.id, remove_anonymous=volumes),
-        engine.snapshots.remove(container.id),
-        _remove_directory(container.directory),
-    )
-    if ran:
-        await engine.runtime.forget(container.id)
-    await engine.database.write(lambda connection: container_store.delete(connection, container.id))
+    try:
+        if not leaves:
+            await _save(engine, container)
+        await _delete(engine, container, ran=ran, volumes=volumes)
+    except (OnggiError, OSError) as error:
+        container.state = State.DEAD
+        container.error = str(error)
+        await _save(engine, container)
+        raise System(f'cannot remove container "{container.name}": {error}') from error
     engine.containers.drop(container)
     engine.execs.forget_container(container)
     engine.events.publish("container", "destroy", container.id, container.attributes())
     container.removed.happened(container.result())
+
+
+async def _save(engine: "Engine", container: Container) -> None:
+    row = container_store.state_row(container)
+    await engine.database.write(lambda connection: container_store.update_state(connection, row))
+
+
+async def _delete(engine: "Engine", container: Container, *, ran: bool, volumes: bool) -> None:
+    work = [engine.snapshots.remove(container.id), _remove_directory(container.directory)]
+    if container.mounts:
+        work.append(engine.volumes.forget(container.id, remove_anonymous=volumes))
+    if ran:
+        work.append(engine.runtime.forget(container.id))
+    await asyncio.gather(*work)
+    await engine.database.write(lambda connection: container_store.delete(connection, container.id))
 
 
 async def _remove_directory(directory: Path) -> None:

@@ -6,7 +6,6 @@ engine.containers.start ─ start ─ _launch ─ networks.connect, volumes.moun
                                          ─ the row, the event, a task that waits for the end (exits.watch)
 """
 
-import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,7 +66,8 @@ async def _launch(engine: "Engine", container: Container) -> None:
     try:
         started = await _set_up(engine, container)
     except OnggiError as error:
-        await asyncio.gather(engine.networks.release(container.id), engine.volumes.unmount(container.id))
+        await engine.networks.release(container.id)
+        await engine.volumes.unmount(container.id)
         container.exit_code = error.exit_status if error.exit_status > 1 else SETUP_FAILED
         container.error = str(error)
         _send_away(container)

@@ -34,7 +34,10 @@ SETUP_FAILED = 128
 
 
 async def start(engine: "Engine", container: Container) -> None:
-    """Start a container for a user. Raises Docker's refusal, or why the program does not run."""
+    """Start a container for a user. Raises Docker's refusal, or why the program does not run.
+
+    A `--rm` container whose first start fails is removed before the answer, as Docker does.
+    """
     async with container.lock:
         require(container, Verb.START)
         container.stays_down = container.stopped_by_user = False
@@ -43,9 +46,9 @@ async def start(engine: "Engine", container: Container) -> None:
         try:
             await _launch(engine, container)
         except OnggiError:
-            if container.host_config.auto_remove and container.state is State.CREATED:
-                # Never ran and never will: as Docker, the container goes with its failed start.
-                engine.spawn(engine.containers.remove(container.id, force=True, volumes=True), name="remove")
+            if container.host_config.auto_remove:
+                await engine.containers.dispose(container, volumes=True)
+                container.stopped.happened(container.result())
             raise
 
 

@@ -113,7 +113,7 @@ def _asked(networking: NetworkingConfig, mode: str) -> dict[str, EndpointSetting
     }
     if mode.startswith("container:"):
         return {}
-    return given or {mode: EndpointSettings()}
+    return given if mode in given else {mode: EndpointSettings(), **given}
 
 
 def _inherited(engine: "Engine", sources: Sequence[str]) -> list[tuple[Sequence[MountPoint], str]]:

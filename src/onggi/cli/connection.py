@@ -101,6 +101,13 @@ class Connection:
             size -= len(data)
             yield data
 
+    def close_writing(self) -> None:
+        """Tell the other side that nothing more will come. Reading goes on."""
+        try:
+            self.socket.shutdown(_socket.SHUT_WR)
+        except OSError:
+            pass  # the other side has hung up already: reading will tell
+
     def close(self) -> None:
         self.socket.close()
 

@@ -22,7 +22,7 @@ def _duration(seconds: int) -> str:
 
 
 def bar(detail: "dict[str, Any]", columns: int) -> str:
-    """"[====>    ] 1.2MB/3.4MB", as much of it as the terminal has room for."""
+    """ "[====>    ] 1.2MB/3.4MB", as much of it as the terminal has room for."""
     current, total, units = detail.get("current") or 0, detail.get("total") or 0, detail.get("units") or ""
     if current <= 0 and total <= 0:
         return ""

@@ -178,10 +178,7 @@ class Session:
         while True:
             waited = [number for number in (socket, source, wake, ended) if number >= 0]
             pending = getattr(self._connection.socket, "pending", None)  # TLS has read ahead of us
-            if pending is not None and pending():
-                ready = [socket]
-            else:
-                ready = wait_readable(waited, _DRAIN_S if over else None)
+            ready = [socket] if pending is not None and pending() else wait_readable(waited, _DRAIN_S if over else None)
             if not ready:
                 return True
             if wake in ready and self._signals and self._on_signal:

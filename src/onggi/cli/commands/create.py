@@ -1,0 +1,137 @@
+"""`create`, and what it shares with `run`: the request, the pull of a missing image, the file for the ID."""
+
+import os
+import sys
+
+from onggi.cli.creation import request
+from onggi.cli.failure import Failure, ResponseError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from onggi.cli.arguments import Arguments
+    from onggi.cli.main import Invocation
+
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-/:@")
+_PROXIES = (("httpProxy", "HTTP_PROXY"), ("httpsProxy", "HTTPS_PROXY"), ("noProxy", "NO_PROXY"),
+            ("ftpProxy", "FTP_PROXY"), ("allProxy", "ALL_PROXY"))  # fmt: skip
+
+
+def proxies(invocation: "Invocation") -> "dict[str, str]":
+    """The proxy variables that config.json adds to containers, in capitals and small letters."""
+    table = invocation.config.table("proxies")
+    if not table:
+        return {}
+    settings = table.get(invocation.client.address.text) or table.get("default") or {}
+    found = {}
+    for key, name in _PROXIES:
+        if settings.get(key):
+            found[name] = found[name.lower()] = str(settings[key])
+    return found
+
+
+class IdFile:
+    """--cidfile: made before the container is, so that two never share one; removed if there was no container."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._written = False
+        if path:
+            if os.path.exists(path):
+                raise Failure(f"container ID file found, make sure the other container isn't running or delete {path}")
+            try:
+                self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            except OSError as error:
+                raise Failure(f"failed to create the container ID file: open {path}: {error.strerror}") from None
+
+    def write(self, container: str) -> None:
+        if self._path:
+            os.write(self._descriptor, container.encode())
+            self._written = True
+
+    def close(self) -> None:
+        if self._path:
+            os.close(self._descriptor)
+            if not self._written:
+                os.unlink(self._path)
+
+
+def _warn(body: "dict[str, Any]") -> None:
+    host = body["HostConfig"]
+    if host["OomKillDisable"] and not host["Memory"]:
+        sys.stderr.write(
+            "WARNING: Disabling the OOM killer on containers without setting a '-m/--memory' limit may be dangerous.\n"
+        )
+    for address in host["Dns"]:
+        if address.startswith("127.") or address == "::1":
+            sys.stderr.write(f"WARNING: Localhost DNS setting (--dns={address}) may fail in containers.\n")
+            break
+
+
+def create_container(invocation: "Invocation", found: "Arguments", body: "dict[str, Any]") -> str:
+    """Create it, pulling the image where that is missing and allowed. Returns the ID. Raises Failure."""
+    policy = found.text("pull", "missing")
+    if policy not in ("always", "missing", "never"):
+        raise Failure(f'invalid pull option: \'{policy}\': must be one of "always", "missing" or "never"')
+    query: dict[str, Any] = {}
+    if found.text("name"):
+        query["name"] = found.text("name")
+    if found.given("platform"):
+        from onggi.cli.creation.platform import normal
+
+        query["platform"] = normal(found.text("platform"))
+    if found.given("disable-content-trust") or "DOCKER_CONTENT_TRUST" in os.environ:
+        from onggi.cli.commands.pull import refuse_trust
+
+        refuse_trust(found)
+    _warn(body)
+    image = found.words[0]
+    if not set(image) <= _PLAIN:
+        from onggi.cli.commands.pull import reference
+
+        reference(image)  # for the sentence
+    file = IdFile(found.text("cidfile"))
+    try:
+        answer = _create(invocation, found, query, body, policy)
+        for warning in answer.get("Warnings") or ():
+            sys.stderr.write(f"WARNING: {warning}\n")
+        container = str(answer["Id"])
+        file.write(container)
+    finally:
+        file.close()
+    return container
+
+
+def _create(
+    invocation: "Invocation", found: "Arguments", query: "dict[str, Any]", body: "dict[str, Any]", policy: str
+) -> "dict[str, Any]":
+    client = invocation.client
+    result: dict[str, Any]
+    if policy == "always":
+        _pull(invocation, found)
+    try:
+        result = client.post("/containers/create", query, body)
+    except ResponseError as error:
+        if error.code != 404 or policy != "missing" or "image" not in error.message.lower():
+            raise
+        _pull(invocation, found, announce=True)
+        result = client.post("/containers/create", query, body)
+    return result
+
+
+def _pull(invocation: "Invocation", found: "Arguments", *, announce: bool = False) -> None:
+    from onggi.cli.commands.pull import fetch, reference
+
+    image = reference(found.words[0]).with_default_tag()
+    quiet = found.flag("quiet")
+    if announce and not quiet:
+        sys.stderr.write(f"Unable to find image '{image.familiar}' locally\n")
+        sys.stderr.flush()
+    fetch(invocation, image, platform=found.text("platform"), quiet=quiet, stream=sys.stderr)
+
+
+def create(invocation: "Invocation", found: "Arguments") -> int:
+    body = request.body(found, proxies(invocation))
+    sys.stdout.write(create_container(invocation, found, body) + "\n")
+    return 0

@@ -133,7 +133,9 @@ def _resolve(future: asyncio.Future[None]) -> None:
 class Launcher:
     """The one zygote of an engine. An async context manager; leaving it ends the launcher, not its shims."""
 
-    def __init__(self) -> None:
+    def __init__(self, exec_root: Path) -> None:
+        """`exec_root` shows in the process list whose launcher and shims these are."""
+        self._exec_root = exec_root
         self._interpreter: Fd | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._orders: Fd | None = None
@@ -211,11 +213,10 @@ class Launcher:
         self.generation += 1
         asyncio.get_running_loop().add_reader(self._pidfd.fileno(), self._died)
 
-    @staticmethod
-    def _execute(interpreter: int, orders: int) -> subprocess.Popen[bytes]:
-        root = str(Path(__file__).resolve().parents[2])
+    def _execute(self, interpreter: int, orders: int) -> subprocess.Popen[bytes]:
+        boot = _BOOT.format(root=str(Path(__file__).resolve().parents[2]), descriptor=orders)
         return subprocess.Popen(
-            [os.path.realpath(sys.executable), "-I", "-S", "-c", _BOOT.format(root=root, descriptor=orders)],
+            [os.path.realpath(sys.executable), "-I", "-S", "-c", boot, str(self._exec_root)],
             executable=f"/proc/self/fd/{interpreter}",
             pass_fds=(interpreter, orders),
             stdin=subprocess.DEVNULL,

@@ -98,7 +98,7 @@ class Runtime:
         self._detached = detached or (lambda id, exec_id: None)
         self._containers: dict[str, _Container] = {}
         self._execs: dict[str, Process] = {}
-        self._launcher = Launcher()
+        self._launcher = Launcher(exec_root)
         self._host = host.probe()
         self._tasks = asyncio.TaskGroup()
         self._calls = ThreadPoolExecutor(_BLOCKING_CALLS, thread_name_prefix="runtime")

@@ -82,10 +82,10 @@ class Hijack:
         if transport is None:
             raise ConnectionResetError("the client has gone")
         protocol = request.protocol
-        protocol.set_parser(self._rest)  # it wants a WebSocket's reader, and calls feed_* only
+        protocol.set_parser(self._rest)  # type: ignore[arg-type]  # it wants a WebSocket's reader, and calls feed_* only
         # No further request comes on this connection, however this one ends.
         protocol.keep_alive(False)
-        self._transport: asyncio.Transport = transport  # type: ignore[assignment]
+        self._transport: asyncio.Transport = transport
         self._transport.pause_reading()
         if transport.get_extra_info("ssl_object") is None:
             self.connection = Fd(os.dup(transport.get_extra_info("socket").fileno()))

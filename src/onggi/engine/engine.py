@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 from onggi.content.directory import DirectoryStore
 from onggi.engine import reconcile
 from onggi.engine.containers import Containers
+from onggi.engine.copying import Copying
 from onggi.engine.events import Events
 from onggi.engine.execs import Execs
 from onggi.engine.lifecycle import is_running
@@ -54,6 +55,7 @@ class Engine:
     containers: Containers
     execs: Execs
     logs: Logs
+    copying: Copying
     stats: Stats
     system_info: SystemInfo
 
@@ -97,6 +99,7 @@ class Engine:
             self.execs = Execs(self)
             self.logs = Logs(self.runtime, await enter(DirectoryWatch()))
             self.stats = Stats(self.runtime)
+            self.copying = Copying(self)
             self.system_info = SystemInfo(self)
             self._stack.push_async_callback(self._stop_work)
             await reconcile.reconcile(self)

@@ -57,6 +57,13 @@ def confine(directory: int, keep: "Iterable[int]", capabilities: "Iterable[str]"
         move_mount(tree, here)
         highest = last()  # from /proc, while that is there
         pivot_root(tree)
+    restrict(keep, capabilities, highest, descriptors=descriptors)
+
+
+def restrict(keep: "Iterable[int]", capabilities: "Iterable[str]", highest: int, *, descriptors: int = 64) -> None:
+    """The second half, for a process that has its root already: no descriptors but `keep`, no capabilities but those
+    named, limits, no further imports. `highest` is `capability.last()`, asked while /proc was the host's.
+    """
     at = 0
     for number in sorted(keep):
         close_from(at, number - 1)

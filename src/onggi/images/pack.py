@@ -52,6 +52,9 @@ class Packing:
         # Each level: its descriptor, its path, and the names in it that are still to come, last first.
         levels: list[tuple[int, bytes, list[bytes]]] = []
         self._enter(levels, os.dup(self._root), b"")
+        self._finish(levels)
+
+    def _finish(self, levels: list[tuple[int, bytes, list[bytes]]]) -> None:
         try:
             while levels:
                 descriptor, path, names = levels[-1]

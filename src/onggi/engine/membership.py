@@ -7,7 +7,7 @@ from onggi.engine.container import Container
 from onggi.engine.container_config import EndpointSettings
 from onggi.engine.lifecycle import State, is_running
 from onggi.errors import Conflict, Forbidden
-from onggi.network.networks import check_attachment, refusal_to_join
+from onggi.network.joining import check_attachment, refusal_to_join
 
 if TYPE_CHECKING:
     from onggi.engine.engine import Engine

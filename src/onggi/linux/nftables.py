@@ -55,8 +55,21 @@ class Element:
         self.set, self.key, self.data = set, key, data
 
 
-class Elements(Netlink):
-    """Adds and removes elements. Not for two threads at once."""
+class Transaction:
+    """Changes that take effect together or not at all."""
+
+    __slots__ = ("changes",)
+
+    def __init__(self) -> None:
+        self.changes: list[tuple[int, int, int, bytes]] = []
+
+    def add(self, kind: int, family: int, body: bytes, *, flags: int = 0) -> None:
+        """One NFT_MSG_… with its attributes."""
+        self.changes.append((kind, family, flags, body))
+
+
+class Nftables(Netlink):
+    """Changes the rule set of the network namespace it was made in. Not for two threads at once."""
 
     __slots__ = ()
 
@@ -64,28 +77,19 @@ class Elements(Netlink):
         super().__init__(NETLINK_NETFILTER)
         self._socket.setsockopt(SOL_SOCKET, SO_SNDBUFFORCE, 1 << 23)
 
-    def _change(self, kind: int, flags: int, table: str, element: Element) -> bytes:
-        value = attribute(NFTA_SET_ELEM_KEY | NESTED, attribute(NFTA_DATA_VALUE, element.key))
-        value += attribute(NFTA_SET_ELEM_DATA | NESTED, attribute(NFTA_DATA_VALUE, element.data))
-        body = (
-            pack("=BBH", NFPROTO_INET, 0, 0)
-            + attribute(NFTA_SET_ELEM_LIST_TABLE, table.encode() + b"\0")
-            + attribute(NFTA_SET_ELEM_LIST_SET, element.set.encode() + b"\0")
-            + attribute(NFTA_SET_ELEM_LIST_ELEMENTS | NESTED, attribute(NFTA_LIST_ELEM | NESTED, value))
-        )
-        return self.message(NFNL_SUBSYS_NFTABLES << 8 | kind, REQUEST | flags, body)
-
-    def _run(self, kind: int, flags: int, table: str, elements: "Sequence[Element]") -> None:
-        if not elements:
+    def commit(self, transaction: Transaction, subject: str) -> None:
+        """Raises OSError with `subject` as its file name; nothing has changed then."""
+        if not transaction.changes:
             return
         frame = pack(">BBH", 0, 0, NFNL_SUBSYS_NFTABLES)
         batch = [self.message(NFNL_MSG_BATCH_BEGIN, REQUEST, frame)]
-        first = self._sequence
-        batch += [self._change(kind, flags, table, element) for element in elements[:-1]]
-        # Errors are always told, and before the acknowledgement of the last: one acknowledgement is enough, and
-        # thousands of them (a range of ports) would overflow the socket's buffer.
-        batch.append(self._change(kind, flags | ACK, table, elements[-1]))
-        last = self._sequence
+        first = last = self._sequence
+        for number, (kind, family, flags, body) in enumerate(transaction.changes, 1):
+            # Errors are always told, and before the acknowledgement of the last: one acknowledgement is enough, and
+            # thousands of them (a range of ports) would overflow the socket's buffer.
+            flags |= REQUEST | (ACK if number == len(transaction.changes) else 0)
+            batch.append(self.message(NFNL_SUBSYS_NFTABLES << 8 | kind, flags, pack("=BBH", family, 0, 0) + body))
+            last = self._sequence
         batch.append(self.message(NFNL_MSG_BATCH_END, REQUEST, frame))
         self._socket.send(b"".join(batch))
         failure = 0
@@ -97,7 +101,26 @@ class Elements(Netlink):
                     failure = failure or -code
                     done = done or sequence in {first, last}
         if failure:
-            raise OSError(failure, os.strerror(failure), table)
+            raise OSError(failure, os.strerror(failure), subject)
+
+
+class Elements(Nftables):
+    """Adds and removes elements of maps in a table of the family inet."""
+
+    __slots__ = ()
+
+    def _run(self, kind: int, flags: int, table: str, elements: "Sequence[Element]") -> None:
+        transaction = Transaction()
+        for element in elements:
+            value = attribute(NFTA_SET_ELEM_KEY | NESTED, attribute(NFTA_DATA_VALUE, element.key))
+            value += attribute(NFTA_SET_ELEM_DATA | NESTED, attribute(NFTA_DATA_VALUE, element.data))
+            body = (
+                attribute(NFTA_SET_ELEM_LIST_TABLE, table.encode() + b"\0")
+                + attribute(NFTA_SET_ELEM_LIST_SET, element.set.encode() + b"\0")
+                + attribute(NFTA_SET_ELEM_LIST_ELEMENTS | NESTED, attribute(NFTA_LIST_ELEM | NESTED, value))
+            )
+            transaction.add(kind, NFPROTO_INET, body, flags=flags)
+        self.commit(transaction, table)
 
     def add(self, table: str, elements: "Sequence[Element]") -> None:
         """All or none. Raises OSError: ENOENT when the table or set is not there."""

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
 from typing import Protocol
 
 from onggi.errors import Conflict, Forbidden, InvalidParameter, NotFound
@@ -43,6 +44,8 @@ class Pool(Protocol):
 class NetworkSettings(Protocol):
     """What is read of the engine's settings."""
 
+    @property
+    def exec_root(self) -> Path: ...
     @property
     def bridge_name(self) -> str: ...
     @property

@@ -84,6 +84,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     aliases: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
     dns_names: tuple[str, ...] = ()
+    nameservers: tuple[str, ...] = ()
+    """Whom the embedded resolver asks for names that are not its own."""
     ports: tuple["PublishedPort", ...] = ()
     gateway_priority: int = 0
     asked_address: str = ""

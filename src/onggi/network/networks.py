@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from types import TracebackType
@@ -17,40 +17,33 @@ from msgspec import structs
 
 from onggi.errors import Forbidden, InvalidParameter, NotFound, OnggiError, System
 from onggi.linux.fd import Fd
-from onggi.linux.netlink import Route, mac_bytes
+from onggi.linux.netlink import Route
 from onggi.network import host_files, store
 from onggi.network.catalogue import Catalogue, NetworkSettings, Publish
 from onggi.network.endpoint import Attachment, Binding, Endpoint, EndpointRequest, PublishedPort, Sandbox
 from onggi.network.firewall import Firewall
 from onggi.network.host_files import ResolvConf
+from onggi.network.joining import (
+    Connected,
+    Wanted,
+    check_attachment,
+    describe,
+    gateway_of,
+    name_entries,
+    refusal_to_join,
+    resolving_networks,
+    upstream,
+    with_upstream,
+)
 from onggi.network.network import Network, parse_address
 from onggi.network.nftables import Forward
 from onggi.network.publish import HostPorts, PortAllocated, PortInUse, port_map, wishes
+from onggi.network.resolver_client import ResolverClient, ResolverProcess
 from onggi.network.sandbox import NamespaceThread, Plug, Ready, ReadyPool
 from onggi.network.segment import Segment, is_port_link, uplinks
 from onggi.state.database import Database
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Connected:
-    """What one container has."""
-
-    name: str
-    endpoints: tuple[Endpoint, ...]
-    exposed: tuple[str, ...] = ()
-
-    @property
-    def published(self) -> tuple[PublishedPort, ...]:
-        return tuple(port for endpoint in self.endpoints for port in endpoint.ports)
-
-    @property
-    def forwards(self) -> list[Forward]:
-        return [Forward(port, endpoint.address) for endpoint in self.endpoints for port in endpoint.ports]
-
-
-Wanted = tuple[Network, Attachment]
 
 
 class Networks:
@@ -68,6 +61,7 @@ class Networks:
         self._links: set[str] = set()
         """Names of port links that this process has made."""
         self._host_ports = HostPorts()
+        self._resolver = ResolverProcess(settings.exec_root / "resolver")
         self._stack = AsyncExitStack()
         self._firewall: Firewall
         self._thread: NamespaceThread
@@ -88,6 +82,8 @@ class Networks:
         for segment in self.catalogue.segments.values():
             segment.open_loopback()
         self._thread = self._stack.enter_context(NamespaceThread())
+        await enter(self._resolver)
+        await self._find_resolver()
         share = self.catalogue.default.addresses.capacity // 4
         self._bare = await enter(ReadyPool(self._make_bare, least=2, most=32))
         self._plugged = await enter(ReadyPool(self._make_plugged, least=min(16, share), most=min(64, share)))
@@ -107,6 +103,24 @@ class Networks:
     def default_gateway(self) -> str:
         """The host's address on the default bridge: what "host-gateway" stands for."""
         return str(self.catalogue.default.gateway)
+
+    async def _find_resolver(self) -> None:
+        """Go on with the resolver of the engine before, for the containers that were there."""
+        served = {
+            container_id: ResolverClient(resolving_networks(connected), upstream(connected), self._own_names(), None)
+            for container_id, connected in self._connected.items()
+            if resolving_networks(connected)
+        }
+        entries = {
+            (container_id, entry.network_id): entry
+            for container_id in served
+            for entry in name_entries(self._connected[container_id], self.catalogue.segments)
+        }
+        await self._resolver.find(served, entries)
+
+    def _own_names(self) -> dict[str, str]:
+        """What every container on a user-defined network may ask for."""
+        return dict.fromkeys(("host.docker.internal", "gateway.docker.internal"), self.default_gateway)
 
     async def _renew_rules(self) -> None:
         rules = [segment.rules for segment in self.catalogue.segments.values()]
@@ -304,14 +318,18 @@ class Networks:
             connected = self._describe(container_id, request, wanted, plugs)
             published = connected.published
             await self._firewall.publish(connected.forwards)
+            if resolving_networks(connected):
+                connected = with_upstream(connected, self._upstream(connected, resolver))
+                await self._serve_names(container_id, ready.namespace, connected)
             await self._admit(container_id, connected)
         except BaseException:
             ready.namespace.close()
+            await self._resolver.close(container_id)
             self._host_ports.release(published)
             for plug, (network, _) in zip(plugs, wanted, strict=False):
                 self.catalogue.segments[network.id].addresses.give_back(plug.address)
             raise
-        if any(network.resolves_names for network, _ in wanted):
+        if resolving_networks(connected):
             resolver = resolver.behind_resolver()
         hostname = request.hostname or container_id[:12]
         hosts = host_files.hosts(
@@ -384,6 +402,36 @@ class Networks:
             endpoints.append(endpoint)
         return Connected(request.name, tuple(endpoints), tuple(request.exposed))
 
+    def _upstream(self, connected: Connected, resolver: ResolvConf) -> Sequence[str]:
+        """Whom the embedded resolver asks: nobody for a container that must not reach the world."""
+        if not any(self._leads_out(endpoint) for endpoint in connected.endpoints):
+            return ()
+        return resolver.nameservers
+
+    async def _serve_names(self, container_id: str, namespace: Fd, connected: Connected) -> None:
+        """Open the embedded resolver inside, or tell it of other networks and names."""
+        networks = resolving_networks(connected)
+        entries = name_entries(connected, self.catalogue.segments)
+        if self._resolver.serves(container_id):
+            await self._resolver.change(container_id, networks, entries)
+            return
+        sockets = await self._thread.open_resolver(namespace)
+        names = self._own_names() | self._linked(connected)
+        client = ResolverClient(networks, upstream(connected), names, sockets)
+        await self._resolver.open(container_id, client, entries)
+
+    def _linked(self, connected: Connected) -> dict[str, str]:
+        """Aliases of --link on user-defined networks, as far as the other container runs."""
+        found = {}
+        for endpoint in connected.endpoints:
+            others = self.on_network(endpoint.network_id)
+            for link in endpoint.links:
+                name, _, alias = link.partition(":")
+                for other_id, other in others.items():
+                    if name and (other.container_name == name or other_id.startswith(name)):
+                        found[alias or name] = other.address
+        return found
+
     async def _admit(self, container_id: str, connected: Connected) -> None:
         """Note in memory and on disk what a container has."""
         self._connected[container_id] = connected
@@ -415,6 +463,7 @@ class Networks:
             return
         try:
             await self._firewall.withdraw(connected.forwards)
+            await self._resolver.close(container_id)
         finally:
             self._give_back(connected.endpoints)
             await self._save(container_id)
@@ -451,8 +500,10 @@ class Networks:
             )
             for endpoint in connected.endpoints
         )
-        self._connected[container_id] = Connected(name, endpoints, connected.exposed)
+        renamed = self._connected[container_id] = Connected(name, endpoints, connected.exposed)
         await self._save(container_id)
+        entries = name_entries(renamed, self.catalogue.segments)
+        await self._resolver.change(container_id, resolving_networks(renamed), entries)
 
     async def attach(self, container_id: str, namespace: Fd, name: str, attachment: Attachment) -> Endpoint:
         """`network connect` of a running container; `name` is the container's. Raises NoSuchNetwork, Forbidden, …"""
@@ -471,7 +522,14 @@ class Networks:
             endpoint = describe(container_id, name, segment, attachment, plug)
             if not connected.endpoints and not network.internal:
                 await self._thread.set_default_route(namespace, str(segment.gateway))
-            self._connected[container_id] = Connected(name, (*connected.endpoints, endpoint), connected.exposed)
+            joined = Connected(name, (*connected.endpoints, endpoint), connected.exposed)
+            if endpoint.dns_names:
+                if not upstream(joined):
+                    host = await asyncio.to_thread(ResolvConf.of_host)
+                    servers = tuple(self._settings.dns) or host.for_other_namespace().nameservers
+                    joined = with_upstream(joined, servers if self._leads_out(endpoint) else ())
+                await self._serve_names(container_id, namespace, joined)
+            self._connected[container_id] = joined
             await self._save(container_id)
         except BaseException:
             segment.addresses.give_back(plug.address)
@@ -497,75 +555,12 @@ class Networks:
         if namespace is not None and leading and not any(endpoint.leads for endpoint in rest):
             await self._thread.set_default_route(namespace, leading[0].gateway)
             rest = tuple(structs.replace(item, leads=item is leading[0]) for item in rest)
-        self._connected[container_id] = Connected(connected.name, rest, connected.exposed)
+        left = self._connected[container_id] = Connected(connected.name, rest, connected.exposed)
+        entries = name_entries(left, self.catalogue.segments)
+        await self._resolver.change(container_id, resolving_networks(left), entries)
         self._give_back([gone])
         await self._save(container_id)
         self._tell("disconnect", container_id, gone)
 
     def _leads_out(self, endpoint: Endpoint) -> bool:
         return bool(endpoint.link) and not self.catalogue.get(endpoint.network_id).internal
-
-
-def gateway_of(wanted: Sequence[Wanted]) -> Network | None:
-    """The network that gets the default route and the published ports: highest priority, then first by name."""
-    leading = [row for row in wanted if not row[0].internal]
-    if not leading:
-        return None
-    return min(leading, key=lambda row: (-row[1].gateway_priority, row[0].name))[0]
-
-
-def refusal_to_join(network: Network) -> str:
-    if network.driver == "host":
-        return "cannot connect container to host network - container must be created in host network mode"
-    return "container cannot be connected to multiple networks with one of the networks in private (none) mode"
-
-
-def check_attachment(network: Network, attachment: Attachment) -> None:
-    """Raises InvalidParameter with Docker's sentences for what the network does not offer."""
-    problems = []
-    if network.driver == "bridge" and attachment.ipv4_address:
-        if network.is_default_bridge:
-            problems.append("user specified IP address is supported on user defined networks only")
-        if not network.subnet_asked:
-            problems.append(
-                "user specified IP address is supported only when connecting to networks with user configured subnets"
-            )
-        parse_address(attachment.ipv4_address, "IPv4 address")
-    if network.is_default_bridge and attachment.aliases:
-        problems.append("network-scoped aliases are only supported for user-defined networks")
-    if attachment.mac_address:
-        try:
-            mac_bytes(attachment.mac_address)
-        except ValueError:
-            problems.append(f"invalid MAC address: {attachment.mac_address}")
-    if problems:
-        listed = problems[0] if len(problems) == 1 else "\n".join(f"* {problem}" for problem in problems)
-        raise InvalidParameter(f"invalid config for network {network.name}: invalid endpoint settings:\n{listed}")
-
-
-def describe(container_id: str, name: str, segment: Segment, attachment: Attachment, plug: Plug) -> Endpoint:
-    """The endpoint that a plug makes."""
-    network = segment.network
-    names: tuple[str, ...] = ()
-    if network.resolves_names:
-        names = tuple(dict.fromkeys((name, *attachment.aliases, container_id[:12])))
-    return Endpoint(
-        container_name=name,
-        network_id=network.id,
-        network_name=network.name,
-        endpoint_id=os.urandom(32).hex(),
-        interface=plug.interface,
-        link=plug.link,
-        address=str(plug.address),
-        prefix_length=plug.prefix_length,
-        gateway="" if network.internal else str(segment.gateway),
-        mac_address=plug.mac,
-        leads=bool(plug.gateway),
-        aliases=tuple(attachment.aliases),
-        links=tuple(attachment.links),
-        dns_names=names,
-        gateway_priority=attachment.gateway_priority,
-        asked_address=attachment.ipv4_address,
-        asked_mac=attachment.mac_address,
-        driver_options=dict(attachment.driver_options),
-    )

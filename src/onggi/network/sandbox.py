@@ -7,6 +7,7 @@ never by a mount below /run/netns: the pool's die with the daemon, a container's
 import asyncio
 import logging
 import os
+import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,10 @@ from typing import Self, TypeVar
 
 from onggi.linux.fd import Fd
 from onggi.linux.netlink import Route, mac_bytes
+from onggi.linux.nft_redirect import send_elsewhere
+from onggi.linux.nftables import Nftables
 from onggi.linux.process import CLONE_NEWNET, setns, unshare
+from onggi.network.host_files import EMBEDDED_RESOLVER
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -120,6 +124,10 @@ class NamespaceThread:
     async def interfaces(self, namespace: Fd) -> list[str]:
         """Names of the links inside."""
         return await self._run(self._inside, namespace, lambda route: [link.name for link in route.links()])
+
+    async def open_resolver(self, namespace: Fd) -> tuple[Fd, Fd]:
+        """A UDP and a listening TCP socket inside, which hear what is sent to 127.0.0.11 port 53; the caller's."""
+        return await self._run(self._inside, namespace, lambda route: _open_resolver())
 
     def _return(self) -> None:
         assert self._home is not None, "the thread was not entered"
@@ -296,3 +304,21 @@ class ReadyPool:
                     await self._stirred.wait()
             except TimeoutError:
                 pass
+
+
+def _open_resolver() -> tuple[Fd, Fd]:
+    sockets = []
+    try:
+        for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+            opened = socket.socket(socket.AF_INET, kind | socket.SOCK_CLOEXEC)
+            sockets.append(opened)
+            opened.bind((EMBEDDED_RESOLVER, 0))
+        sockets[1].listen(64)
+        udp, tcp = (opened.getsockname()[1] for opened in sockets)
+        with Nftables() as rules:
+            send_elsewhere(rules, EMBEDDED_RESOLVER, 53, udp=udp, tcp=tcp)
+    except BaseException:
+        for opened in sockets:
+            opened.close()
+        raise
+    return Fd(sockets[0].detach()), Fd(sockets[1].detach())

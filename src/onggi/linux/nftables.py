@@ -30,7 +30,7 @@ TCP, UDP, SCTP = 6, 17, 132
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 
 def key(*parts: bytes) -> bytes:
@@ -150,35 +150,36 @@ class Watch(Netlink):
         self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
         self._socket.setblocking(False)
 
-    def forget(self) -> None:
-        """Drop what has come: it was our own doing."""
-        while True:
-            try:
-                self._socket.recv(1 << 18)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno != ENOBUFS:
-                    raise
+    def read(self, table: str, own: "Collection[int]") -> Change:
+        """Whether others removed something of `inet table`, or Docker's door for others is new or was emptied.
 
-    def read(self, table: str) -> Change:
-        """Whether something of `inet table` was removed, and whether Docker's door for others is new or was emptied."""
-        lost = docker = False
+        `own` are the processes whose changes are ours: each transaction ends in a message that names its process.
+        """
+        found = Change(ours_lost=False, docker=False)
+        pending = Change(ours_lost=False, docker=False)
         while True:
             try:
                 for kind, _, data in self._answers():
-                    message = kind & 0xFF
-                    if kind >> 8 != NFNL_SUBSYS_NFTABLES or message == NFT_MSG_NEWGEN:
-                        continue
-                    names = {sort: value.rstrip(b"\0") for sort, value in attributes(data[4:])}
-                    if data[0] == NFPROTO_INET and names.get(NFTA_TABLE_NAME) == table.encode():
-                        lost |= message in {NFT_MSG_DELTABLE, NFT_MSG_DELCHAIN, NFT_MSG_DELRULE, NFT_MSG_DELSET}
-                    elif data[0] == NFPROTO_IPV4 and names.get(NFTA_TABLE_NAME) == b"filter":
-                        docker |= message == NFT_MSG_NEWCHAIN and names.get(NFTA_CHAIN_NAME) == b"DOCKER-USER"
-                        docker |= message == NFT_MSG_DELRULE and names.get(NFTA_RULE_CHAIN) == b"DOCKER-USER"
+                    if kind == NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN:
+                        names = dict(attributes(data[4:]))
+                        if int.from_bytes(names.get(NFTA_GEN_PROC_PID, b""), "big") not in own:
+                            found.ours_lost |= pending.ours_lost
+                            found.docker |= pending.docker
+                        pending = Change(ours_lost=False, docker=False)
+                    elif kind >> 8 == NFNL_SUBSYS_NFTABLES:
+                        _note(pending, kind & 0xFF, data, table)
             except BlockingIOError:
-                return Change(ours_lost=lost, docker=docker)
+                return found
             except OSError as error:
                 if error.errno != ENOBUFS:
                     raise
-                lost = True  # messages were dropped: what they said is not known
+                found.ours_lost = True  # messages were dropped: what they said is not known
+
+
+def _note(change: Change, message: int, data: bytes, table: str) -> None:
+    names = {sort: value.rstrip(b"\0") for sort, value in attributes(data[4:])}
+    if data[0] == NFPROTO_INET and names.get(NFTA_TABLE_NAME) == table.encode():
+        change.ours_lost |= message in {NFT_MSG_DELTABLE, NFT_MSG_DELCHAIN, NFT_MSG_DELRULE, NFT_MSG_DELSET}
+    elif data[0] == NFPROTO_IPV4 and names.get(NFTA_TABLE_NAME) == b"filter":
+        change.docker |= message == NFT_MSG_NEWCHAIN and names.get(NFTA_CHAIN_NAME) == b"DOCKER-USER"
+        change.docker |= message == NFT_MSG_DELRULE and names.get(NFTA_RULE_CHAIN) == b"DOCKER-USER"

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import os
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -36,11 +38,13 @@ class Firewall:
         self._group = asyncio.TaskGroup()
         self._guard: asyncio.Task[None] | None = None
         self._stirred = asyncio.Event()
+        self._own: deque[int] = deque(maxlen=64)
+        """The last processes that changed the rules for us."""
+        self._lock = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
         await self._apply()
-        self._watch.forget()
         asyncio.get_running_loop().add_reader(self._watch.fileno(), self._stirred.set)
         self._guard = self._group.create_task(self._keep(), name="keep the nftables table")
         return self
@@ -60,13 +64,15 @@ class Firewall:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)  # type: ignore[arg-type]
 
     def _put_in_place(self) -> None:
-        nftables.apply(nftables.ruleset(self.table, self._bridges, tuple(self._forwards.values())))
-        nftables.pass_through_docker(self._bridge, [rules.link for rules in self._bridges], self._uplinks)
-        # What was just changed is our own doing: no reason to mend it.
-        self._watch.forget()
+        text = nftables.ruleset(self.table, self._bridges, tuple(self._forwards.values()))
+        self._own.append(nftables.apply(text))
+        through = nftables.pass_through_docker(self._bridge, [rules.link for rules in self._bridges], self._uplinks)
+        if through is not None:
+            self._own.append(through)
 
     async def _apply(self) -> None:
-        await self._in_thread(self._put_in_place)
+        async with self._lock:
+            await self._in_thread(self._put_in_place)
 
     async def replace(self, bridges: Sequence[BridgeRules], uplinks: Sequence[str]) -> None:
         """Other bridges and uplinks from now on; published ports stay."""
@@ -79,7 +85,8 @@ class Firewall:
             return
         for item in forwards:
             self._forwards[item.port.protocol, item.port.host_ip, item.port.host_port] = item
-        await self._in_thread(self._add, forwards)
+        async with self._lock:
+            await self._in_thread(self._add, forwards)
 
     def _add(self, forwards: Sequence[Forward]) -> None:
         try:
@@ -93,7 +100,8 @@ class Firewall:
             return
         for item in forwards:
             self._forwards.pop((item.port.protocol, item.port.host_ip, item.port.host_port), None)
-        await self._in_thread(self._remove, forwards)
+        async with self._lock:
+            await self._in_thread(self._remove, forwards)
 
     def _remove(self, forwards: Sequence[Forward]) -> None:
         try:
@@ -112,7 +120,9 @@ class Firewall:
         while True:
             await self._stirred.wait()
             self._stirred.clear()
-            change = self._watch.read(self.table)
+            # Whoever holds the lock is changing the rules, and has not noted yet which process did.
+            async with self._lock:
+                change = self._watch.read(self.table, {os.getpid(), *self._own})
             if change.ours_lost:
                 log.warning("another program removed rules of the table inet %s: putting them back", self.table)
             if change.ours_lost or change.docker:

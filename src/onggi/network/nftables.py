@@ -139,16 +139,22 @@ def _elements(texts: Sequence[str]) -> list[str]:
     return [f"    elements = {{ {', '.join(texts)} }}"] if texts else []
 
 
-def apply(text: str) -> None:
-    """Hand a rule set to nft(8). Blocks for some milliseconds. Raises System with its words."""
+def apply(text: str) -> int:
+    """Hand a rule set to nft(8); the process that did it. Blocks for some milliseconds. Raises System with its words."""
     try:
-        done = subprocess.run(
-            ["/usr/sbin/nft", "-f", "-"], input=text, text=True, capture_output=True, check=False, timeout=60
-        )
+        with subprocess.Popen(
+            ["/usr/sbin/nft", "-f", "-"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            _, complaint = process.communicate(text, timeout=60)
     except FileNotFoundError as error:
         raise System("nft is missing: install the package nftables") from error
-    if done.returncode != 0:
-        raise System(f"nft refused the rules: {done.stderr.strip()}")
+    if process.returncode != 0:
+        raise System(f"nft refused the rules: {complaint.strip()}")
+    return process.pid
 
 
 def remove_table(table: str) -> None:
@@ -172,15 +178,15 @@ def _rule_handles(rules: str, mark: str) -> list[int]:
     return [int(found) for found in re.findall(rf'comment "{re.escape(mark)}" # handle (\d+)$', rules, re.MULTILINE)]
 
 
-def pass_through_docker(bridge: str, links: Sequence[str], uplinks: Sequence[str]) -> bool:
-    """Let our networks' traffic through Docker's FORWARD chain; True when there is such a chain.
+def pass_through_docker(bridge: str, links: Sequence[str], uplinks: Sequence[str]) -> int | None:
+    """Let our networks' traffic through Docker's FORWARD chain; the process that did, None without such a chain.
 
     What goes to a network of Docker's own is left to Docker's own rules. Only matches that iptables knows are used:
     Docker would no longer be able to read the table.
     """
     rules = _docker_user_rules()
     if rules is None:
-        return False
+        return None
     mark = _COMMENT + bridge
     chain = "ip filter DOCKER-USER"
     wanted = [f'oifname "{link}" counter accept' for link in links]
@@ -190,8 +196,7 @@ def pass_through_docker(bridge: str, links: Sequence[str], uplinks: Sequence[str
         wanted += [f'iifname "{link}" counter accept']
     text = "".join(f"delete rule {chain} handle {handle}\n" for handle in _rule_handles(rules, mark))
     text += "".join(f'insert rule {chain} {rule} comment "{mark}"\n' for rule in reversed(wanted))
-    apply(text)
-    return True
+    return apply(text)
 
 
 def leave_docker(bridge: str) -> None:

@@ -515,7 +515,7 @@ def drop_privileges() -> None:
 
 
 def main() -> None:
-    """`resolver DESCRIPTOR`: the listening socket, by number."""
+    """`resolver DIRECTORY DESCRIPTOR`: whose it is (for those who look at `ps`), and the listening socket."""
     listener = socket.socket(fileno=int(sys.argv[-1]))
     drop_privileges()
     Resolver(listener).run()

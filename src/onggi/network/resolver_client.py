@@ -257,7 +257,15 @@ class ResolverProcess:
             listener.listen()
             root = str(Path(__file__).resolve().parents[2])
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _BOOT.format(root=root), str(listener.fileno())],
+                [
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    "-c",
+                    _BOOT.format(root=root),
+                    str(self._directory),
+                    str(listener.fileno()),
+                ],
                 pass_fds=[listener.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -10,7 +10,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from types import TracebackType
@@ -94,8 +94,13 @@ class NamespaceThread:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
     async def make(self, plug: Plug | None) -> Ready:
-        """A new namespace with loopback up. Raises OSError; nothing is left then."""
-        return await self._run(self._make, plug)
+        """A new namespace with loopback up. Raises OSError; nothing is left then, nor when the caller is cancelled."""
+        work = self._thread.submit(self._make, plug)
+        try:
+            return await asyncio.wrap_future(work)
+        except asyncio.CancelledError:
+            work.add_done_callback(_discard)
+            raise
 
     async def plug_in(self, namespace: Fd, plugs: Sequence[Plug]) -> None:
         """Connect a namespace to networks, all or none. Raises OSError."""
@@ -304,6 +309,11 @@ class ReadyPool:
                     await self._stirred.wait()
             except TimeoutError:
                 pass
+
+
+def _discard(work: Future[Ready]) -> None:
+    if not work.cancelled() and work.exception() is None:
+        work.result().namespace.close()
 
 
 def _open_resolver() -> tuple[Fd, Fd]:

@@ -1,0 +1,737 @@
+"""Bridge networks in the kernel, without an engine: real bridges, namespaces, rules and packets.
+
+"Outside" is a neighbour: a namespace of its own, linked to the host by a veth pair.
+"""
+
+import asyncio
+import os
+import socket
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from ipaddress import IPv4Interface
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from onggi.engine.settings import Settings
+from onggi.errors import Conflict, Forbidden, InvalidParameter, NotFound, OnggiError
+from onggi.linux.fd import Fd
+from onggi.linux.netlink import Route
+from onggi.linux.process import CLONE_NEWNET, setns, unshare
+from onggi.network import dns
+from onggi.network.endpoint import Attachment, Binding, EndpointRequest, Sandbox
+from onggi.network.network import CreateNetwork, Ipam, Subnet
+from onggi.network.networks import Networks
+from onggi.network.nftables import table_name
+from onggi.network.segment import link_prefix
+from onggi.state.database import Database
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root for network namespaces")
+T = TypeVar("T")
+PATIENCE_S = 20.0
+SHORT_S = 1.5
+"""How long silence must last to count as silence."""
+
+
+def within(namespace: Fd, work: Callable[[], T]) -> T:
+    """Run `work` in a thread of its own inside a namespace."""
+    outcome: list[T | BaseException] = []
+
+    def enter() -> None:
+        try:
+            setns(namespace, CLONE_NEWNET)
+            outcome.append(work())
+        except BaseException as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join(PATIENCE_S)
+    assert outcome, "the work inside did not end"
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    return outcome[0]
+
+
+@contextmanager
+def answering(namespace: Fd, port: int, text: bytes, *, udp: bool = False) -> Iterator[None]:
+    """A server inside that says `text` to whoever comes."""
+    kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
+
+    def listen() -> socket.socket:
+        server = socket.socket(socket.AF_INET, kind)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(("0.0.0.0", port))
+        if not udp:
+            server.listen()
+        return server
+
+    server = within(namespace, listen)
+    end = threading.Event()
+
+    def serve() -> None:
+        server.settimeout(0.1)
+        while not end.is_set():
+            try:
+                if udp:
+                    _, sender = server.recvfrom(100)
+                    server.sendto(text, sender)
+                else:
+                    connection, _ = server.accept()
+                    with connection:
+                        connection.sendall(text)
+            except TimeoutError:
+                continue
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+        server.close()
+
+
+def ask(address: str, port: int, *, udp: bool = False, timeout_s: float = PATIENCE_S) -> bytes:
+    """What a server says; b"" when nobody answers."""
+    kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
+    deadline = time.monotonic() + timeout_s
+    with socket.socket(socket.AF_INET, kind) as client:
+        client.settimeout(min(timeout_s, 2.0))
+        try:
+            if not udp:
+                client.settimeout(timeout_s)
+                client.connect((address, port))
+                return client.recv(100)
+            client.connect((address, port))
+            while True:
+                client.send(b"?")
+                try:
+                    return client.recv(100)
+                except TimeoutError:
+                    if time.monotonic() > deadline:
+                        return b""
+        except OSError:
+            return b""
+
+
+def ask_from(namespace: Fd, address: str, port: int, *, udp: bool = False, timeout_s: float = PATIENCE_S) -> bytes:
+    return within(namespace, lambda: ask(address, port, udp=udp, timeout_s=timeout_s))
+
+
+def resolve(namespace: Fd, name: str, kind: int = dns.A, *, stream: bool = False) -> tuple[int, list[str]]:
+    """Code and addresses (or raw data) that 127.0.0.11 answers inside."""
+
+    def query() -> bytes:
+        wire = struct.pack(">HHHHHH", 7, 0x0100, 1, 0, 0, 0) + dns.encode_name(name) + struct.pack(">HH", kind, dns.IN)
+        kind_of_socket = socket.SOCK_STREAM if stream else socket.SOCK_DGRAM
+        with socket.socket(socket.AF_INET, kind_of_socket) as client:
+            client.settimeout(PATIENCE_S)
+            client.connect(("127.0.0.11", 53))
+            if not stream:
+                client.send(wire)
+                return client.recv(4096)
+            client.sendall(len(wire).to_bytes(2, "big") + wire)
+            reply = b""
+            while len(reply) < 2 or len(reply) < 2 + int.from_bytes(reply[:2], "big"):
+                piece = client.recv(4096)
+                assert piece, "the resolver closed the connection"
+                reply += piece
+            return reply[2:]
+
+    reply = within(namespace, query)
+    identity, _, _, count, _, _ = struct.unpack_from(">HHHHHH", reply)
+    assert identity == 7
+    offset = 12 + len(dns.encode_name(name)) + 4
+    found = []
+    for _ in range(count):
+        _, sort, _, _, length = struct.unpack_from(">HHHIH", reply, offset)
+        data = reply[offset + 12 : offset + 12 + length]
+        found.append(socket.inet_ntoa(data) if sort == dns.A else repr(data))
+        offset += 12 + length
+    return dns.code_of(reply), sorted(found)
+
+
+class Events(list[tuple[str, str, str]]):
+    def publish(self, kind: str, action: str, actor: str, attributes: Mapping[str, str]) -> None:
+        self.append((action, attributes["name"], attributes.get("container", "")))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+
+    def wait() -> None:
+        while not condition():
+            assert time.monotonic() < deadline, "it did not come about"
+            time.sleep(0.01)
+
+    await asyncio.to_thread(wait)
+
+
+def links() -> list[str]:
+    with Route() as route:
+        return [link.name for link in route.links()]
+
+
+def nft(*arguments: str) -> str:
+    return subprocess.run(["nft", *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def tables() -> str:
+    return nft("list", "tables")
+
+
+@pytest.fixture
+def settings(tmp_path: Path, worker_id: str) -> Iterator[Settings]:
+    """Of an engine that nobody else has; whatever it leaves fails the test."""
+    name = f"ogt{worker_id.removeprefix('gw')[:2]}{os.urandom(3).hex()}"
+    (tmp_path / "run").mkdir()
+    yield Settings(data_root=tmp_path, exec_root=tmp_path / "run", bridge_name=name)
+    deadline = time.monotonic() + PATIENCE_S
+    while left := [link for link in links() if link == name or link.startswith(link_prefix(name))]:
+        assert time.monotonic() < deadline, f"links are left over: {left}"
+        time.sleep(0.05)
+    assert table_name(name) not in tables()
+
+
+@asynccontextmanager
+async def opened(settings: Settings, events: Events | None = None) -> AsyncIterator[Networks]:
+    publish = (events if events is not None else Events()).publish
+    async with Database(settings.data_root / "state.db") as database:
+        async with Networks(settings, database, publish) as networks:
+            yield networks
+
+
+def run(work: Awaitable[None]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(100):
+            await work
+
+    asyncio.run(bounded())
+
+
+def identity(number: int) -> str:
+    return f"{number:012x}" + 52 * "0"
+
+
+@contextmanager
+def outside() -> Iterator[tuple[Fd, str]]:
+    """A neighbour on a link of its own: its namespace, and the host's address on that link."""
+    made: list[Fd] = []
+
+    def make() -> None:
+        unshare(CLONE_NEWNET)
+        made.append(Fd(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)))
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    thread.join()
+    near = f"ogn{os.urandom(4).hex()}"
+    third, fourth = os.urandom(2)
+    subnet = f"198.18.{third}.{fourth & 0xFC}"
+    base = subnet.rsplit(".", 1)[0]
+    host, other = f"{base}.{(fourth & 0xFC) + 1}", f"{base}.{(fourth & 0xFC) + 2}"
+    with made[0] as namespace, Route() as route:
+        bridge = f"ogm{os.urandom(4).hex()}"
+        route.add_bridge(bridge, mtu=1500)
+        try:
+            route.add_veth(near, "eth0", namespace.fileno(), master=route.index(bridge), mtu=1500, mac=b"\2\0\0\0\0\1")
+            route.add_address(route.index(bridge), host, 30)
+            route.up(route.index(bridge))
+
+            def inside() -> None:
+                with Route() as far:
+                    far.up(1)
+                    index = far.index("eth0")
+                    far.up(index)
+                    far.add_address(index, other, 30)
+                    far.add_default_route(host)
+
+            within(namespace, inside)
+            yield namespace, host
+        finally:
+            route.delete(bridge)
+
+
+def test_a_container_gets_an_address_a_route_and_its_files(settings: Settings) -> None:
+    async def body() -> None:
+        events = Events()
+        async with opened(settings, events) as networks:
+            sandbox = await networks.connect(
+                identity(1), EndpointRequest(name="web", hostname="web", extra_hosts=["db:10.9.8.7"])
+            )
+            (endpoint,) = sandbox.endpoints
+            assert sandbox.namespace is not None
+            with sandbox.namespace as namespace:
+
+                def look() -> tuple[list[tuple[int, str, int]], list[tuple[str, int, int]], str]:
+                    with Route() as route:
+                        index = route.index("eth0")
+                        mac = next(link.mac for link in route.links() if link.index == index)
+                        return route.addresses(), route.routes(), mac
+
+                addresses, routes, mac = within(namespace, look)
+                assert endpoint.address in {address for _, address, _ in addresses}
+                assert ("0.0.0.0", 0) in {(destination, length) for destination, length, _ in routes}
+                assert mac == endpoint.mac_address
+                low = within(namespace, lambda: Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+                assert low.strip() == "0"
+                no_ipv6 = within(namespace, lambda: Path("/proc/sys/net/ipv6/conf/eth0/disable_ipv6").read_text())
+                assert no_ipv6.strip() == "1"
+            assert f"{endpoint.address}\tweb\n" in sandbox.hosts
+            assert "10.9.8.7\tdb\n" in sandbox.hosts
+            assert "nameserver" in sandbox.resolv_conf
+            assert networks.inspect("bridge")["Containers"] == {
+                identity(1): {
+                    "Name": "web",
+                    "EndpointID": endpoint.endpoint_id,
+                    "MacAddress": endpoint.mac_address,
+                    "IPv4Address": f"{endpoint.address}/{endpoint.prefix_length}",
+                    "IPv6Address": "",
+                }
+            }
+            await networks.release(identity(1))
+            await networks.release(identity(1))
+            assert networks.inspect("bridge")["Containers"] == {}
+            assert events == [("connect", "bridge", identity(1)), ("disconnect", "bridge", identity(1))]
+
+    run(body())
+
+
+def test_published_ports_are_reached_from_everywhere_they_should_and_from_nowhere_else(settings: Settings) -> None:
+    async def body() -> None:
+        async with opened(settings) as networks:
+            asked = {
+                "80/tcp": [Binding("", ""), Binding("127.0.0.1", "")],
+                "53/udp": [Binding("", "")],
+            }
+            server = await networks.connect(identity(1), EndpointRequest(name="server", ports=asked))
+            other = await networks.connect(identity(2), EndpointRequest(name="other"))
+            await asyncio.to_thread(check, server, other)
+            await networks.release(identity(1))
+            await networks.release(identity(2))
+
+    def check(server: Sandbox, other: Sandbox) -> None:
+        assert server.namespace is not None
+        assert other.namespace is not None
+        (endpoint,) = server.endpoints
+        tcp = server.ports["80/tcp"]
+        udp = server.ports["53/udp"]
+        assert tcp is not None
+        assert udp is not None
+        everywhere, loopback, datagrams = int(tcp[0].host_port), int(tcp[1].host_port), int(udp[0].host_port)
+        with (
+            server.namespace as inside,
+            other.namespace as beside,
+            outside() as (neighbour, host),
+            answering(inside, 80, b"hello"),
+            answering(inside, 81, b"hidden"),
+            answering(inside, 53, b"datagram", udp=True),
+        ):
+            assert ask("127.0.0.1", everywhere) == b"hello"
+            assert ask(host, everywhere) == b"hello"
+            assert ask("127.0.0.1", loopback) == b"hello"
+            assert ask("127.0.0.1", datagrams, udp=True) == b"datagram"
+            assert ask_from(beside, endpoint.address, 80) == b"hello"
+            assert ask_from(beside, endpoint.address, 81) == b"hidden"
+            # By the host's address, also by the container itself (hairpin).
+            assert ask_from(beside, host, everywhere) == b"hello"
+            assert ask_from(inside, host, everywhere) == b"hello"
+            assert ask_from(beside, endpoint.gateway, everywhere) == b"hello"
+            assert ask_from(neighbour, host, everywhere) == b"hello"
+            assert ask_from(neighbour, host, datagrams, udp=True) == b"datagram"
+            # Not on another address than it was asked for; not by the container's own address; not unpublished.
+            assert ask(host, loopback, timeout_s=SHORT_S) == b""
+            assert ask_from(neighbour, host, loopback, timeout_s=SHORT_S) == b""
+            assert ask_from(neighbour, "127.0.0.1", loopback, timeout_s=SHORT_S) == b""
+            assert ask_from(neighbour, endpoint.address, 80, timeout_s=SHORT_S) == b""
+            assert ask_from(neighbour, endpoint.address, 81, timeout_s=SHORT_S) == b""
+
+    run(body())
+
+
+def test_a_taken_port_is_refused_and_nothing_is_left_of_the_attempt(settings: Settings) -> None:
+    async def body() -> None:
+        async with opened(settings) as networks:
+            first = await networks.connect(identity(1), EndpointRequest(name="a", ports={"80/tcp": [Binding("", "")]}))
+            bindings = first.ports["80/tcp"]
+            assert bindings is not None
+            port = bindings[0].host_port
+            with pytest.raises(OnggiError, match=rf"Bind for 0\.0\.0\.0:{port} failed: port is already allocated"):
+                await networks.connect(identity(2), EndpointRequest(name="b", ports={"80/tcp": [Binding("", port)]}))
+            assert networks.endpoints(identity(2)) == ()
+            with socket.socket() as holder:
+                holder.bind(("127.0.0.1", 0))
+                holder.listen()
+                number = holder.getsockname()[1]
+                asked = {"80/tcp": [Binding("127.0.0.1", str(number))]}
+                with pytest.raises(
+                    OnggiError, match=rf"failed to bind host port for 127\.0\.0\.1:{number}:.*address already in use"
+                ):
+                    await networks.connect(identity(2), EndpointRequest(name="b", ports=asked))
+            assert first.namespace is not None
+            first.namespace.close()
+            await networks.release(identity(1))
+
+    run(body())
+
+
+def test_networks_are_apart_and_names_resolve_within_them(settings: Settings) -> None:
+    async def body() -> None:
+        async with opened(settings) as networks:
+            for name in ("one", "two"):
+                await networks.catalogue.create(CreateNetwork(name=name))
+            sandboxes = []
+            for number, (name, network, aliases) in enumerate(
+                [("a", "one", ()), ("b", "one", ("db", "Web_1")), ("c", "two", ("db",)), ("d", "default", ())]
+            ):
+                attachments = [Attachment(network, aliases=aliases)] if network != "default" else []
+                request = EndpointRequest(name=name, mode=network, attachments=attachments)
+                sandboxes.append(await networks.connect(identity(number), request))
+            await asyncio.to_thread(check, sandboxes)
+
+            with pytest.raises(Forbidden, match="network one has active endpoints"):
+                await networks.catalogue.remove("one")
+            await networks.rename(identity(1), "bee")
+            b = sandboxes[1].endpoints[0]
+            a_namespace = sandboxes[0].namespace
+            assert a_namespace is not None
+            assert await asyncio.to_thread(resolve, a_namespace, "bee") == (0, [b.address])
+            await networks.release(identity(1))
+            assert (await asyncio.to_thread(resolve, a_namespace, "bee"))[1] == []
+            for number, sandbox in enumerate(sandboxes):
+                assert sandbox.namespace is not None
+                sandbox.namespace.close()
+                await networks.release(identity(number))
+            for name in ("one", "two"):
+                await networks.catalogue.remove(name)
+            with pytest.raises(NotFound, match="network one not found"):
+                networks.catalogue.get("one")
+
+    def check(sandboxes: list[Sandbox]) -> None:
+        a, b, c, d = (sandbox.namespace for sandbox in sandboxes)
+        assert a is not None
+        assert b is not None
+        assert c is not None
+        assert d is not None
+        b_address, c_address = sandboxes[1].endpoints[0].address, sandboxes[2].endpoints[0].address
+        with answering(b, 80, b"b"), answering(c, 80, b"c"):
+            assert ask_from(a, b_address, 80) == b"b"
+            for stranger in (c, d):
+                assert ask_from(stranger, b_address, 80, timeout_s=SHORT_S) == b""
+            assert ask_from(a, c_address, 80, timeout_s=SHORT_S) == b""
+        assert "nameserver 127.0.0.11\n" in sandboxes[0].resolv_conf
+        assert sandboxes[1].endpoints[0].dns_names == ("b", "db", "Web_1", identity(1)[:12])
+        for name in ("b", "B", "db", "web_1", "b.one", identity(1)[:12]):
+            assert resolve(a, name) == (dns.NOERROR, [b_address]), name
+        assert resolve(a, "b", stream=True) == (dns.NOERROR, [b_address])
+        assert resolve(c, "db") == (dns.NOERROR, [c_address])
+        assert resolve(a, "b", dns.AAAA) == (dns.NOERROR, [])
+        reverse = ".".join(reversed(b_address.split("."))) + ".in-addr.arpa"
+        assert resolve(a, reverse, dns.PTR) == (dns.NOERROR, [repr(dns.encode_name("b.one"))])
+        assert resolve(a, "host.docker.internal")[1]
+        # A DNS server of the container's own may have the port.
+        with answering(a, 53, b"mine", udp=True):
+            assert ask_from(a, "127.0.0.1", 53, udp=True) == b"mine"
+            assert resolve(a, "b") == (dns.NOERROR, [b_address])
+
+    run(body())
+
+
+def test_names_resolve_while_the_engine_is_away_and_after_the_resolver_was_killed(settings: Settings) -> None:
+    async def body() -> None:
+        async with opened(settings) as networks:
+            await networks.catalogue.create(CreateNetwork(name="one"))
+            sandbox = await networks.connect(identity(1), EndpointRequest(name="a", mode="one"))
+        assert sandbox.namespace is not None
+        address = sandbox.endpoints[0].address
+        assert await asyncio.to_thread(resolve, sandbox.namespace, "a") == (0, [address])
+        async with opened(settings) as networks:
+            await networks.reconcile([identity(1)])
+            assert networks.endpoints(identity(1)) == sandbox.endpoints
+            second = await networks.connect(identity(2), EndpointRequest(name="b", mode="one"))
+            assert second.namespace is not None
+            b_address = second.endpoints[0].address
+            assert b_address != address
+            assert await asyncio.to_thread(resolve, sandbox.namespace, "b") == (0, [b_address])
+
+            (resolver,) = resolvers(settings)
+            os.kill(resolver, 9)
+            await until(lambda: resolver not in resolvers(settings) and len(resolvers(settings)) == 1)
+            assert await asyncio.to_thread(resolve, second.namespace, "a") == (0, [address])
+            for container in (identity(1), identity(2)):
+                await networks.release(container)
+            sandbox.namespace.close()
+            second.namespace.close()
+            await networks.catalogue.remove("one")
+        await until(lambda: not resolvers(settings))
+
+    run(body())
+
+
+def resolvers(settings: Settings) -> list[int]:
+    """The engine's resolver processes."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0") if process.name.isdigit() else []
+        except OSError:
+            continue  # it has just ended
+        if str(settings.exec_root / "resolver").encode() in words:
+            found.append(int(process.name))
+    return found
+
+
+def test_attach_and_detach_a_running_container(settings: Settings) -> None:
+    async def body() -> None:
+        async with opened(settings) as networks:
+            wish = CreateNetwork(name="fixed", ipam=Ipam(config=[Subnet(subnet=free_subnet_text(networks))]))
+            network = await networks.catalogue.create(wish)
+            await networks.catalogue.create(CreateNetwork(name="inner", internal=True))
+            sandbox = await networks.connect(identity(1), EndpointRequest(name="a"))
+            assert sandbox.namespace is not None
+            wanted_address = network.gateway.rsplit(".", 1)[0] + ".77"
+            with sandbox.namespace as namespace:
+                attachment = Attachment("fixed", aliases=("x",), ipv4_address=wanted_address)
+                endpoint = await networks.attach(identity(1), namespace, "a", attachment)
+                assert (endpoint.interface, endpoint.address) == ("eth1", wanted_address)
+                assert await asyncio.to_thread(resolve, namespace, "x") == (0, [wanted_address])
+                with pytest.raises(Forbidden, match="endpoint with name a already exists in network fixed"):
+                    await networks.attach(identity(1), namespace, "a", attachment)
+                with pytest.raises(Forbidden, match="cannot connect container to host network"):
+                    await networks.attach(identity(1), namespace, "a", Attachment("host"))
+                with pytest.raises(InvalidParameter, match="user configured subnets"):
+                    await networks.attach(identity(1), namespace, "a", Attachment("inner", ipv4_address="10.1.1.1"))
+                await networks.detach(identity(1), namespace, "bridge")
+
+                def way_out() -> list[str]:
+                    with Route() as route:
+                        names = {link.index: link.name for link in route.links()}
+                        return [names[out] for _, length, out in route.routes() if length == 0]
+
+                assert await asyncio.to_thread(within, namespace, way_out) == ["eth1"]
+                with pytest.raises(Forbidden, match="is not connected to network bridge"):
+                    await networks.detach(identity(1), namespace, "bridge")
+                await networks.attach(identity(1), namespace, "a", Attachment("inner"))
+                await networks.release(identity(1))
+            for name in ("fixed", "inner"):
+                await networks.catalogue.remove(name)
+
+    run(body())
+
+
+def free_subnet_text(networks: Networks) -> str:
+    """A /24 that the engine itself would not take next."""
+    taken = networks.catalogue.default.subnet
+    return str(type(taken)((int(taken.network_address) + (77 << 8), 24)))
+
+
+def test_an_internal_network_leads_nowhere(settings: Settings) -> None:
+    async def body() -> None:
+        async with opened(settings) as networks:
+            await networks.catalogue.create(CreateNetwork(name="inner", internal=True))
+            a = await networks.connect(identity(1), EndpointRequest(name="a", mode="inner"))
+            b = await networks.connect(
+                identity(2), EndpointRequest(name="b", mode="inner", ports={"80/tcp": [Binding("", "")]})
+            )
+            await asyncio.to_thread(check, a, b)
+            for number in (1, 2):
+                await networks.release(identity(number))
+            await networks.catalogue.remove("inner")
+
+    def check(a: Sandbox, b: Sandbox) -> None:
+        assert a.namespace is not None
+        assert b.namespace is not None
+        with a.namespace as inside, b.namespace as beside, outside() as (neighbour, host):
+            with answering(beside, 80, b"b"), answering(neighbour, 80, b"world"):
+                assert ask_from(inside, b.endpoints[0].address, 80) == b"b"
+                other = host.rsplit(".", 1)[0] + "." + str(int(host.rsplit(".", 1)[1]) + 1)
+                assert ask_from(inside, other, 80, timeout_s=SHORT_S) == b""
+                assert b.ports == {}
+            assert resolve(inside, "b") == (dns.NOERROR, [b.endpoints[0].address])
+            assert resolve(inside, "example.org") == (dns.SERVFAIL, [])
+
+    run(body())
+
+
+def test_icc_off_keeps_the_containers_of_the_default_bridge_apart(settings: Settings) -> None:
+    async def body() -> None:
+        async with opened(replace(settings, icc=False)) as networks:
+            a = await networks.connect(identity(1), EndpointRequest(name="a"))
+            b = await networks.connect(identity(2), EndpointRequest(name="b"))
+            await asyncio.to_thread(check, a, b)
+            for number in (1, 2):
+                await networks.release(identity(number))
+
+    def check(a: Sandbox, b: Sandbox) -> None:
+        assert a.namespace is not None
+        assert b.namespace is not None
+        with a.namespace as inside, b.namespace as beside, answering(beside, 80, b"b"):
+            assert ask_from(inside, b.endpoints[0].address, 80, timeout_s=SHORT_S) == b""
+            assert ask(b.endpoints[0].address, 80) == b"b"
+
+    run(body())
+
+
+def test_flushed_rules_come_back_at_once(settings: Settings) -> None:
+    async def body() -> None:
+        async with opened(settings) as networks:
+            server = await networks.connect(identity(1), EndpointRequest(name="a", ports={"80/tcp": [Binding("", "")]}))
+            bindings = server.ports["80/tcp"]
+            assert bindings is not None
+            assert server.namespace is not None
+            table = table_name(settings.bridge_name)
+            with server.namespace as inside, answering(inside, 80, b"hello"):
+                await asyncio.to_thread(nft, "delete", "table", "inet", table)
+                await until(lambda: table in tables())
+                assert await asyncio.to_thread(ask, "127.0.0.1", int(bindings[0].host_port)) == b"hello"
+                await asyncio.to_thread(nft, "flush", "table", "inet", table)
+                await until(lambda: "masquerade" in listed(table))
+                assert await asyncio.to_thread(ask, "127.0.0.1", int(bindings[0].host_port)) == b"hello"
+            await networks.release(identity(1))
+            # What was released meanwhile does not come back with them.
+            await asyncio.to_thread(nft, "delete", "table", "inet", table)
+            await until(lambda: table in tables())
+            assert bindings[0].host_port not in listed(table)
+
+    run(body())
+
+
+def listed(table: str) -> str:
+    return subprocess.run(["nft", "list", "table", "inet", table], capture_output=True, text=True, check=False).stdout
+
+
+def test_fifty_at_once_have_fifty_addresses(settings: Settings) -> None:
+    async def body() -> None:
+        async with opened(settings) as networks:
+            sandboxes = await asyncio.gather(
+                *(networks.connect(identity(number), EndpointRequest(name=f"n{number}")) for number in range(50))
+            )
+            addresses = {sandbox.endpoints[0].address for sandbox in sandboxes}
+            assert len(addresses) == 50
+            inodes = {os.fstat(sandbox.namespace.fileno()).st_ino for sandbox in sandboxes if sandbox.namespace}
+            assert len(inodes) == 50
+            for number, sandbox in enumerate(sandboxes):
+                assert sandbox.namespace is not None
+                sandbox.namespace.close()
+                await networks.release(identity(number))
+
+    run(body())
+
+
+def test_what_a_killed_engine_left_is_cleared_and_what_runs_is_kept(settings: Settings) -> None:
+    async def body() -> None:
+        async with opened(settings) as networks:
+            kept = await networks.connect(identity(1), EndpointRequest(name="a", ports={"80/tcp": [Binding("", "")]}))
+            gone = await networks.connect(identity(2), EndpointRequest(name="b", ports={"80/tcp": [Binding("", "")]}))
+            pooled = await networks._plugged.take()
+            assert pooled.plug is not None
+        # Left with containers on it, the engine is as good as killed: everything stays.
+        assert settings.bridge_name in links()
+        assert table_name(settings.bridge_name) in tables()
+        assert kept.namespace is not None
+        assert gone.namespace is not None
+        async with opened(settings) as networks:
+            await networks.reconcile([identity(1)])
+            assert pooled.plug.link not in links()
+            assert gone.endpoints[0].link not in links()
+            assert kept.endpoints[0].link in links()
+            assert networks.endpoints(identity(2)) == ()
+            bindings = networks.ports(identity(1))["80/tcp"]
+            assert bindings is not None
+            with kept.namespace as inside, answering(inside, 80, b"hello"):
+                assert await asyncio.to_thread(ask, "127.0.0.1", int(bindings[0].host_port)) == b"hello"
+            freed = gone.ports["80/tcp"]
+            assert freed is not None
+            again = await networks.connect(
+                identity(3), EndpointRequest(name="c", ports={"80/tcp": [Binding("", freed[0].host_port)]})
+            )
+            assert again.endpoints[0].address != kept.endpoints[0].address
+            assert again.namespace is not None
+            again.namespace.close()
+            await networks.release(identity(3))
+            await networks.release(identity(1))
+        gone.namespace.close()
+        pooled.namespace.close()
+
+    run(body())
+
+
+def test_refusals_of_networks(settings: Settings) -> None:
+    async def body() -> None:
+        async with opened(settings) as networks:
+            create = networks.catalogue.create
+            await create(CreateNetwork(name="one"))
+            with pytest.raises(Conflict, match=r"^network with name one already exists$"):
+                await create(CreateNetwork(name="one"))
+            with pytest.raises(Forbidden, match=r"^operation is not permitted on predefined bridge network$"):
+                await create(CreateNetwork(name="bridge"))
+            with pytest.raises(InvalidParameter, match=r"^invalid name: name is empty$"):
+                await create(CreateNetwork(name=" "))
+            overlap = Ipam(config=[Subnet(subnet=str(networks.catalogue.default.subnet))])
+            with pytest.raises(Forbidden, match="Pool overlaps with other one on this address space"):
+                await create(CreateNetwork(name="two", ipam=overlap))
+            with pytest.raises(Forbidden, match=r"^bridge is a pre-defined network and cannot be removed$"):
+                await networks.catalogue.remove("bridge")
+            with pytest.raises(NotFound, match=r"^failed to set up container networking: network nope not found$"):
+                await networks.connect(identity(1), EndpointRequest(name="a", mode="nope"))
+            with pytest.raises(
+                InvalidParameter, match=r"user specified IP address is supported on user defined networks"
+            ):
+                networks.check(EndpointRequest(name="a", attachments=[Attachment("bridge", ipv4_address="10.0.0.9")]))
+            assert networks.catalogue.get(networks.catalogue.get("one").id[:10]).name == "one"
+            await networks.catalogue.prune(lambda network: True)
+            assert [network.name for network in networks.catalogue.list()] == ["bridge", "host", "none"]
+
+    run(body())
+
+
+def test_modes_host_and_none(settings: Settings) -> None:
+    async def body() -> None:
+        async with opened(settings) as networks:
+            host = await networks.connect(identity(1), EndpointRequest(name="a", mode="host"))
+            assert host.namespace is None
+            assert host.hostname == socket.gethostname()
+            none = await networks.connect(identity(2), EndpointRequest(name="b", mode="none"))
+            assert none.namespace is not None
+            with none.namespace as inside:
+
+                def names() -> list[str]:
+                    with Route() as route:
+                        return [link.name for link in route.links() if link.flags & 1]
+
+                assert await asyncio.to_thread(within, inside, names) == ["lo"]
+                shared = await networks.connect(
+                    identity(3), EndpointRequest(name="c", mode=f"container:{identity(2)}", namespace=inside)
+                )
+                assert shared.namespace is not None
+                with shared.namespace as same:
+                    assert os.fstat(same.fileno()).st_ino == os.fstat(inside.fileno()).st_ino
+            for number in (1, 2, 3):
+                await networks.release(identity(number))
+
+    run(body())
+
+
+def test_the_subnet_is_kept_and_bip_moves_it(settings: Settings) -> None:
+    async def body() -> None:
+        async with opened(settings) as networks:
+            first = networks.catalogue.default.subnet
+        async with opened(settings) as networks:
+            assert networks.catalogue.default.subnet == first
+            moved = type(first)((int(first.network_address) + (99 << 8), 26))
+        async with opened(replace(settings, bip=IPv4Interface((moved[1], 26)))) as networks:
+            sandbox = await networks.connect(identity(1), EndpointRequest(name="a"))
+            assert sandbox.endpoints[0].address == str(moved[2])
+            assert sandbox.namespace is not None
+            sandbox.namespace.close()
+            await networks.release(identity(1))
+
+    run(body())

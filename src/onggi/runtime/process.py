@@ -64,7 +64,7 @@ class Process:
         describe: str,
         exec: bool,
         detached: Callable[[], None],
-        lost: Callable[[], None],
+        lost: "Callable[[Process], None]",
         begun_ns: int = 0,
     ) -> None:
         """`lost` is called when the shim has ended without a word about the process; it must lead to `end`."""
@@ -163,7 +163,7 @@ class Process:
         if not self._answer.done():
             self._answer.set_exception(ShimVanished())
         if self.status is None and self.started is not None:
-            self._lost()
+            self._lost(self)
         else:
             self._settled.set()
 

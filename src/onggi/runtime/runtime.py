@@ -162,7 +162,7 @@ class Runtime:
                 [*files, *(attachment.connection for attachment in start.attachments)],
                 describe=f"container {start.id}",
                 detached=partial(self._detached, start.id, ""),
-                lost=partial(self._lost, start.id),
+                lost=partial(self._lost, start.id, cgroup),
                 begun_ns=begun_ns,
             )
         except BaseException:
@@ -194,7 +194,7 @@ class Runtime:
                 describe=f"container {id}",
                 exec=False,
                 detached=partial(self._detached, id, ""),
-                lost=partial(self._lost, id),
+                lost=partial(self._lost, id, cgroup),
             )
             self._containers[id] = _Container(process, spec, cgroup)
             try:
@@ -315,7 +315,7 @@ class Runtime:
             [pidfd, *(attachment.connection for attachment in attachments)],
             describe=f"exec {exec_id}",
             detached=partial(self._detached, id, exec_id),
-            lost=partial(self._lost_exec, exec_id),
+            lost=_lost_exec,
         )
         self._execs[exec_id] = started
         for attachment in attachments:
@@ -354,7 +354,7 @@ class Runtime:
         *,
         describe: str,
         detached: Callable[[], None],
-        lost: Callable[[], None],
+        lost: Callable[[Process], None],
         begun_ns: int = 0,
     ) -> Process:
         """Hand an order to a shim and wait until the process runs."""
@@ -408,27 +408,21 @@ class Runtime:
         except KeyError:
             raise NotRunning(f"exec {exec_id} is not running") from None
 
-    def _lost(self, id: str) -> None:
-        self._tasks.create_task(self._end_lost(id), name=f"clean up after the shim of {id}")
+    def _lost(self, id: str, cgroup: Cgroup, process: Process) -> None:
+        self._tasks.create_task(self._end_lost(id, cgroup, process), name=f"clean up after the shim of {id}")
 
-    async def _end_lost(self, id: str) -> None:
+    async def _end_lost(self, id: str, cgroup: Cgroup, process: Process) -> None:
         """The shim's connection has ended without a word. It has written the status, or was killed."""
-        container = self._containers[id]
         status = _written_status(self._root / id)
         if status is None:
             log.error("the shim of container %s was killed; the container is killed, too", id)
             status = lost_status()
-        await self._call(_end_cgroup, container.cgroup)
-        container.process.end(status)
-        container.process.settle()
-
-    def _lost_exec(self, exec_id: str) -> None:
-        process = self._execs.get(exec_id)
-        if process is not None:
-            with contextlib.suppress(NotRunning):
-                process.signal(signals.SIGKILL)
-            process.end(lost_status())
-            process.settle()
+        try:
+            await self._call(_end_cgroup, cgroup)
+        except System as error:
+            log.error("container %s: %s", id, error)  # its removal tries again, and tells the user
+        process.end(status)
+        process.settle()
 
     def _clear(self, directory: Path, cgroup: Cgroup | None) -> None:
         if cgroup is None:
@@ -443,6 +437,13 @@ class Runtime:
     async def _call(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run what may block: one container that does not freeze or die must not stop the loop."""
         return await asyncio.get_running_loop().run_in_executor(self._calls, function, *arguments)
+
+
+def _lost_exec(process: Process) -> None:
+    with contextlib.suppress(NotRunning):
+        process.signal(signals.SIGKILL)
+    process.end(lost_status())
+    process.settle()
 
 
 def _own_pids(spec: Spec) -> bool:

@@ -183,12 +183,12 @@ def _copy_file(source: int, target: int, name: str) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with Fd(os.open(name, flags, 0o600, dir_fd=target)) as new:
             # Never more than it had: a file that grows while it is read would be read for ever.
-            left = found.st_size
-            while left > 0:
-                copied = os.copy_file_range(old.fileno(), new.fileno(), min(left, _PIECE))
+            offset = 0
+            while offset < found.st_size:
+                copied = os.sendfile(new.fileno(), old.fileno(), offset, min(found.st_size - offset, _PIECE))
                 if copied == 0:
                     break
-                left -= copied
+                offset += copied
             _adopt(old.fileno(), new.fileno(), found)
 
 

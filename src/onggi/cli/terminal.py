@@ -36,7 +36,9 @@ def detach_keys(text: str) -> bytes:
         if len(key) == 1 and key.isascii():
             keys += key.encode()
         elif (
-            key.startswith("ctrl-") and len(key) == 6 and ((key[5].isascii() and key[5].islower()) or key[5] in "@[\\]^_")
+            key.startswith("ctrl-")
+            and len(key) == 6
+            and ((key[5].isascii() and key[5].islower()) or key[5] in "@[\\]^_")
         ):
             keys.append(ord(key[5].upper()) & 0x1F)
         else:

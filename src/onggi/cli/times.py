@@ -55,3 +55,40 @@ def local_rfc3339(seconds: int) -> str:
     sign = "-" if offset < 0 else "+"
     zone = f"{sign}{abs(offset) // 3600:02d}:{abs(offset) % 3600 // 60:02d}" if offset else "Z"
     return time.strftime("%Y-%m-%dT%H:%M:%S", moment) + zone
+
+
+def timestamp(text: str, option: str) -> str:
+    """What --since and --until take, as the engine takes it: seconds with a fraction. Raises Failure.
+
+    A duration ("42m") is counted back from now; a date or time without a zone is local (moby: api/types/time).
+    """
+    from onggi.cli.failure import Failure
+    from onggi.cli.values import duration
+
+    try:
+        nanoseconds = time.time_ns() - duration(text)
+        return f"{nanoseconds // 10**9}.{nanoseconds % 10**9:09d}"
+    except ValueError:
+        pass
+    whole, dot, fraction = text.partition(".")
+    if whole.removeprefix("-").isdigit() and (not dot or fraction.isdigit()):
+        return text
+    try:
+        return _moment(text)
+    except (ValueError, OverflowError):
+        raise Failure(f'invalid value for "{option}": failed to parse value as time or duration: "{text}"') from None
+
+
+def _moment(text: str) -> str:
+    date, _, clock = text.partition("T")
+    if clock[-1:] == "Z" or "+" in clock or "-" in clock:
+        short = clock.count(":") - (clock[-6:-5] in ("+", "-")) < 2
+        if short:
+            at = min(at for at in (clock.find("Z"), clock.find("+"), clock.find("-")) if at >= 0)
+            clock = ":".join([*clock[:at].split(":"), "00", "00"][:3]) + clock[at:]
+        seconds, nanoseconds = parse(f"{date}T{clock}")
+        return f"{seconds}.{nanoseconds:09d}"
+    hours, fraction = clock.partition(".")[::2]
+    full = ":".join([*(part for part in hours.split(":") if part), "00", "00", "00"][:3])
+    moment = time.strptime(f"{date}T{full}", "%Y-%m-%dT%H:%M:%S")
+    return f"{int(time.mktime(moment))}.{(fraction + '0' * 9)[:9]}"

@@ -4,14 +4,14 @@ import sys
 
 from onggi.cli.commands import create
 from onggi.cli.creation import request
-from onggi.cli.failure import PROGRAM, Exit, Failure, ResponseError
+from onggi.cli.failure import PROGRAM, Failure, ResponseError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from onggi.cli.arguments import Arguments
-    from onggi.cli.connection import Client, Connection
+    from onggi.cli.connection import Client
     from onggi.cli.main import Invocation
     from onggi.cli.trace import Trace
 
@@ -27,15 +27,6 @@ class RunFailure(Failure):
         elif "permission denied" in text or "is a directory" in text:
             status = 126
         super().__init__(f"{PROGRAM}: {text}\n\nRun '{PROGRAM} run --help' for more information", status)
-
-
-def exit_status(answer: "dict[str, Any]") -> int:
-    """The exit status in the answer to a wait; 125 where the engine could not tell."""
-    error = (answer.get("Error") or {}).get("Message")
-    if error:
-        sys.stderr.write(f"Error waiting for container: {error}\n")
-        return 125
-    return int(answer["StatusCode"])
 
 
 def run(invocation: "Invocation", found: "Arguments") -> int:
@@ -56,6 +47,8 @@ def run(invocation: "Invocation", found: "Arguments") -> int:
         trace = Trace()
     terminal_size(body)
     if not detached and body["AttachStdin"] and body["Tty"]:
+        from onggi.cli.attached import require_terminal
+
         require_terminal()
     try:
         container = create.create_container(invocation, found, body)
@@ -79,13 +72,6 @@ def terminal_size(body: "dict[str, Any]") -> None:
         body["HostConfig"]["ConsoleSize"] = list(size())
 
 
-def require_terminal() -> None:
-    from onggi.cli.terminal import is_terminal
-
-    if not is_terminal(0):
-        raise Failure("the input device is not a TTY")
-
-
 def _start(client: "Client", container: str, trace: "Trace | None") -> None:
     try:
         headers = {"Onggi-Trace": "1"} if trace else None
@@ -105,78 +91,20 @@ def keys_of(invocation: "Invocation", found: "Arguments") -> str:
 def _attached(
     invocation: "Invocation", found: "Arguments", container: str, body: "dict[str, Any]", trace: "Trace | None"
 ) -> int:
-    from onggi.cli.streams import Signals, forwarded
+    from onggi.cli.attached import Attached
 
     client = invocation.client
-    proxied = forwarded() if found.flag("sig-proxy", default=True) else []
-    resized = body["Tty"] and sys.stdout.isatty()
-    if resized:
-        from onggi.cli import signals as numbers
-
-        proxied += [number for number in (numbers.number("SIGWINCH"),) if number]
-    with Signals(proxied) as signals:
-        query: dict[str, Any] = {"stream": True}
-        for stream in ("stdin", "stdout", "stderr"):
-            if body[f"Attach{stream.capitalize()}"]:
-                query[stream] = True
-        keys = keys_of(invocation, found)
-        if keys:
-            query["detachKeys"] = keys
-        # Both are asked for before either answer is read, and both are heard before the start: no byte and no exit
-        # status can be missed.
-        stream_connection = client.upgrade(f"/containers/{container}/attach", query)
-        condition = "removed" if found.flag("rm") else "next-exit"
-        wait_connection = client.begin("POST", f"/containers/{container}/wait", {"condition": condition})
-        client.upgraded(stream_connection)
-        waiting = client.finish(wait_connection)
-        if trace:
-            trace.mark("attach")
-        try:
-            _start(client, container, trace)
-        except Failure:
-            stream_connection.close()
-            if found.flag("rm"):
-                waiting.read()  # until it is removed
-            raise
-        session = _session(client, container, body, stream_connection, wait_connection, signals, keys, tty=resized)
-        if not session.carry():
-            return 0  # detached: the container goes on
-        if trace:
-            trace.mark("streams")
-        status = exit_status(waiting.json())
+    attached = Attached(
+        client,
+        container,
+        tty=body["Tty"],
+        streams={name for name in ("stdin", "stdout", "stderr") if body[f"Attach{name.capitalize()}"]},
+        keys=keys_of(invocation, found),
+        proxy=found.flag("sig-proxy", default=True),
+    )
+    condition = "removed" if found.flag("rm") else "next-exit"
+    status = attached.carry(lambda: _start(client, container, trace), condition=condition, trace=trace)
     if trace:
         trace.mark("wait")
         trace.print()
-    if status:
-        raise Exit(status)
-    return 0
-
-
-def _session(
-    client: "Client",
-    container: str,
-    body: "dict[str, Any]",
-    stream: "Connection",
-    ended: "Connection",
-    signals: "Any",
-    keys: str,
-    *,
-    tty: bool,
-) -> "Any":
-    from onggi.cli import terminal
-    from onggi.cli.streams import Session
-    from onggi.cli.window import Forwarder
-
-    forwarder = Forwarder(client, f"/containers/{container}", window=tty)
-    if tty:
-        forwarder.resize()
-    return Session(
-        stream,
-        stdin=body["AttachStdin"],
-        output=body["AttachStdout"] or body["AttachStderr"],
-        tty=body["Tty"],
-        keys=terminal.detach_keys(keys) if keys else terminal.DEFAULT_KEYS,
-        signals=signals,
-        on_signal=forwarder,
-        ended=ended,
-    )
+    return status

@@ -176,6 +176,7 @@ COMMANDS = {
         aliases=("container restart", "restart"),
         options=(
             ("signal", "s", "string", "Signal to send to the container"),
+            ("time", "", "int", ""),
             ("timeout", "t", "int", "Seconds to wait before killing the container"),
         ),
     ),
@@ -230,6 +231,7 @@ COMMANDS = {
         aliases=("container stop", "stop"),
         options=(
             ("signal", "s", "string", "Signal to send to the container"),
+            ("time", "", "int", ""),
             ("timeout", "t", "int", "Seconds to wait before killing the container"),
         ),
     ),

@@ -13,7 +13,7 @@ from yarl import URL
 from onggi.errors import NotFound, OnggiError
 from onggi.images.compress import compressed
 from onggi.images.credentials import Credentials
-from onggi.images.image import Image, NoSuchImage
+from onggi.images.image import Image
 from onggi.images.progress import LayerRow, Progress
 from onggi.images.pull import Services
 from onggi.images.remote.failure import Answer, AnswerBusy, AnswerFailed, Unreachable
@@ -30,10 +30,17 @@ _TOO_LARGE = 413
 
 
 class NothingToPush(NotFound):
-    """`name` as the user wrote it, in full."""
+    """No image here has a name in the repository."""
+
+    def __init__(self, repository: str) -> None:
+        super().__init__(f"An image does not exist locally with the tag: {repository}")
+
+
+class TagUnknown(NotFound):
+    """Images here have names in the repository, but not this one."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"An image does not exist locally with the tag: {name}")
+        super().__init__(f"tag does not exist: {name}")
 
 
 class Push:
@@ -69,19 +76,17 @@ class Push:
             raise
 
     def _images(self, *, all_tags: bool) -> Sequence[tuple[Reference, Image]]:
-        images = self._services.images
-        if all_tags:
-            found = [
-                (name, image) for image in images.all() for name in image.names if name.name == self._reference.name
-            ]
-            if not found:
-                raise NothingToPush(self._reference.name)
-            return sorted(found, key=lambda pair: pair[0].tag or "")
-        name = self._reference.with_default_tag()
-        try:
-            return [(name, images.get(name.canonical))]
-        except NoSuchImage as error:
-            raise NothingToPush(self._reference.familiar_name) from error
+        wanted = self._reference.with_default_tag()
+        found = [
+            (name, image) for image in self._services.images.all() for name in image.names if name.name == wanted.name
+        ]
+        if not found:
+            raise NothingToPush(wanted.familiar_name)
+        if not all_tags:
+            found = [pair for pair in found if pair[0] == wanted]
+        if not found:
+            raise TagUnknown(wanted.familiar)
+        return sorted(found, key=lambda pair: pair[0].tag or "")
 
     async def _push(self, repository: Repository, name: Reference, image: Image) -> None:
         services, sources = self._services, self._mount_sources()

@@ -195,16 +195,32 @@ class Extraction:
 
     def _clear(self, path: bytes) -> None:
         """Remove what an earlier entry put at `path`: the last one counts."""
+        self._parents = {b"": b""}  # a parent may have led through what goes now
         self._whiteouts.discard(path)
         if path not in self._directories:
             os.unlink(path, dir_fd=self._root)
             return
-        inside = path + b"/"
-        for known in [known for known in self._directories if known.startswith(inside)] + [path]:
-            del self._directories[known]
-        self._whiteouts = {known for known in self._whiteouts if not known.startswith(inside)}
-        self._parents = {raw: real for raw, real in self._parents.items() if real in self._directories}
-        remove_tree(self._root, path)
+        # Without recursion; nobody else writes here, and paths are bounded.
+        todo, emptied = [path], []
+        while todo:
+            at = todo.pop()
+            emptied.append(at)
+            descriptor = os.open(at, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._root)
+            try:
+                with os.scandir(descriptor) as entries:
+                    names = [os.fsencode(entry.name) for entry in entries]
+            finally:
+                os.close(descriptor)
+            for name in names:
+                inner = at + b"/" + name
+                if inner in self._directories:
+                    todo.append(inner)
+                else:
+                    self._whiteouts.discard(inner)
+                    os.unlink(inner, dir_fd=self._root)
+        for at in reversed(emptied):
+            del self._directories[at]
+            os.rmdir(at, dir_fd=self._root)
 
     # Entries
 
@@ -360,28 +376,6 @@ class Extraction:
                 os.chown(at, directory.uid, directory.gid, dir_fd=above)
             os.chmod(at, directory.mode, dir_fd=above)
             os.utime(at, ns=(directory.mtime_ns, directory.mtime_ns), dir_fd=above)
-
-
-def remove_tree(root: int, path: bytes) -> None:
-    """Remove a directory of a tree that nobody else writes, without recursion; its paths are bounded."""
-    todo = [path]
-    emptied: list[bytes] = []
-    while todo:
-        at = todo.pop()
-        emptied.append(at)
-        descriptor = os.open(at, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
-        try:
-            with os.scandir(descriptor) as entries:
-                for entry in entries:
-                    inner = at + b"/" + os.fsencode(entry.name)
-                    if entry.is_dir(follow_symlinks=False):
-                        todo.append(inner)
-                    else:
-                        os.unlink(inner, dir_fd=root)
-        finally:
-            os.close(descriptor)
-    for at in reversed(emptied):
-        os.rmdir(at, dir_fd=root)
 
 
 def _clean(name: bytes) -> bytes:

@@ -256,9 +256,6 @@ class TarReader:
                     entry.mtime_ns = nanoseconds(value)
                 elif key.startswith(_XATTR):
                     entry.xattrs[key[len(_XATTR) :]] = value
-        # An old archive marks a directory by its name only.
-        if kind == FILE and name[-1:] == b"/" and header[156] in (0, 48):
-            kind = DIRECTORY
         entry.kind, entry.name = kind, name
         if not 0 <= size < 1 << 63 or not 0 <= entry.mode < 1 << 32:
             raise MalformedArchive("a size or mode in the archive is out of range")
@@ -271,6 +268,9 @@ class TarReader:
                 self._gnu_sparse(entry, header)
             elif records:
                 self._pax_sparse(entry, records, sparse_pairs)
+            # An old archive marks a directory by its name only.
+            elif name[-1:] == b"/":
+                entry.kind = DIRECTORY
         return entry
 
     # Sparse files

@@ -16,6 +16,7 @@ from onggi.api import app as frame
 from onggi.api.request import api_version, filters, flag, number, read_json
 from onggi.api.response import Progress, json_response, stream_progress
 from onggi.api.route import Route, Table
+from onggi.api.server import ApiRunner
 from onggi.api.version import negotiate
 from onggi.errors import Conflict, InvalidParameter
 
@@ -79,7 +80,7 @@ async def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     module = SimpleNamespace(routes=lambda engine: ROUTES)
     monkeypatch.setattr(frame, "_RESOURCES", (module,))
     engine: Any = SimpleNamespace(settings=SimpleNamespace(debug=False))
-    runner = web.AppRunner(frame.make_app(engine), handler_cancellation=True, access_log=None)
+    runner = ApiRunner(frame.make_app(engine))
     await runner.setup()
     path = str(tmp_path / "s")
     await web.UnixSite(runner, path).start()

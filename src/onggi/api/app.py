@@ -73,6 +73,8 @@ class _Api:
         if isinstance(error, ConnectionError) and request.transport is None:
             raise error  # the client has gone: nobody reads a reply
         reply = reply_to(error)
+        if "Upgrade" in request.headers:
+            reply.force_close()  # what follows such a request is not HTTP
         if request.writer.output_size > 0:
             # The head is on the wire; only an early end can tell the client now.
             if request.transport is not None:
@@ -92,7 +94,7 @@ async def _mark(_request: web.Request, response: web.StreamResponse) -> None:
 
 
 def make_app(engine: "Engine") -> web.Application:
-    """The API of one engine. Serve it with `handler_cancellation=True`: a client that hangs up ends its stream."""
+    """The API of one engine, to be served by `server.ApiRunner`."""
     routes = [route for resource in _RESOURCES for route in resource.routes(engine)]
     app = web.Application(client_max_size=BODY_LIMIT_BYTES)
     app.router.add_route("*", "/{path:.*}", _Api(routes, debug=engine.settings.debug).answer)

@@ -13,6 +13,7 @@ from typing import Self
 
 from aiohttp import web
 
+from onggi.api.server import Connection
 from onggi.linux.fd import Fd
 
 STDOUT = 1
@@ -82,6 +83,9 @@ class Hijack:
         if transport is None:
             raise ConnectionResetError("the client has gone")
         protocol = request.protocol
+        if isinstance(protocol, Connection) and protocol.held is not None:
+            self._rest.data = bytes(protocol.held)
+            protocol.held.clear()
         protocol.set_parser(self._rest)  # type: ignore[arg-type]  # it wants a WebSocket's reader, and calls feed_* only
         # No further request comes on this connection, however this one ends.
         protocol.keep_alive(False)

@@ -71,6 +71,7 @@ async def _serve(configuration: Configuration) -> None:
     from aiohttp import web
 
     from onggi.api.app import make_app
+    from onggi.api.server import ApiRunner
     from onggi.engine.engine import Engine
 
     stop = asyncio.Event()
@@ -83,9 +84,7 @@ async def _serve(configuration: Configuration) -> None:
     paths = listen.names(opened)
     try:
         async with Engine(configuration.settings) as engine:
-            runner = web.AppRunner(
-                make_app(engine), handle_signals=False, access_log=None, handler_cancellation=True, shutdown_timeout=1.0
-            )
+            runner = ApiRunner(make_app(engine))
             await runner.setup()
             try:
                 for listener in opened:

@@ -1,0 +1,222 @@
+"""Steps about control groups and namespaces: where the new process lives."""
+
+import _socket
+import os
+
+from onggi.linux import process
+from onggi.linux.cgroup import Cgroup
+from onggi.linux.device_filter import attach as attach_device_filter
+from onggi.linux.fd import Fd
+from onggi.runtime.steps import Setup, StartFailure, Step
+
+_FLAG_NAMES = {
+    "user": process.CLONE_NEWUSER,
+    "mount": process.CLONE_NEWNS,
+    "pid": process.CLONE_NEWPID,
+    "network": process.CLONE_NEWNET,
+    "ipc": process.CLONE_NEWIPC,
+    "uts": process.CLONE_NEWUTS,
+    "cgroup": process.CLONE_NEWCGROUP,
+    "time": process.CLONE_NEWTIME,
+}
+_NAMESPACE_FILES = {"mount": "mnt", "network": "net"}
+
+
+class CreateCgroup(Step):
+    """Make the container's group and set its limits, before anybody is in it."""
+
+    FIELDS = ("path", "writes", "device_filter")
+    path: str
+    writes: "list[list[str]]"
+    """Controller, file, value."""
+    device_filter: str
+    """eBPF instructions as hexadecimal text for v2; "" for v1, whose device rules are writes."""
+
+    def describe(self) -> str:
+        limits = " ".join(f"{file}={value!r}" for _, file, value in self.writes)
+        return f"CreateCgroup {self.path} {limits}".rstrip()
+
+    def subject(self) -> str:
+        return f"unable to apply cgroup configuration to {self.path}"
+
+    def execute(self, setup: Setup) -> None:
+        group = Cgroup(self.path)
+        group.create()
+        group.apply((controller, file, value) for controller, file, value in self.writes)
+        if self.device_filter and group.unified is not None:
+            attach_device_filter(group.unified, bytes.fromhex(self.device_filter))
+
+    def undo(self) -> None:
+        """After a start that failed: the group goes again."""
+        group = Cgroup(self.path)
+        group.kill()
+        group.delete()
+
+
+class OpenCgroup(Step):
+    """Open the v2 side of the group: the child is born in it."""
+
+    FIELDS = ("path",)
+    path: str
+
+    def execute(self, setup: Setup) -> None:
+        setup.cgroup = Cgroup(self.path).birthplace()
+
+
+class JoinCgroup(Step):
+    """Move into the group's v1 side, as the child's first act: nothing of the container has run yet."""
+
+    FIELDS = ("path",)
+    path: str
+
+    def execute(self, setup: Setup) -> None:
+        Cgroup(self.path).join()
+
+
+class EnterForChildren(Step):
+    """Make the next child be born in the pid (or time) namespace of another process, or at a path."""
+
+    FIELDS = ("kind", "path", "file")
+    kind: str
+    path: str
+    file: str
+    """Name of a passed descriptor (a namespace or a pidfd), instead of a path."""
+
+    def execute(self, setup: Setup) -> None:
+        own = "pid" if self.kind == "pid" else "time"
+        setup.namespaces.append(Fd(os.open(f"/proc/self/ns/{own}", os.O_RDONLY | os.O_CLOEXEC)))
+        flag = _FLAG_NAMES[self.kind]
+        if self.file:
+            process.setns(setup.files[self.file], flag)
+            return
+        with Fd(os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)) as namespace:
+            process.setns(namespace, flag)
+
+
+class Clone(Step):
+    """Make the child, in these new namespaces. What follows is executed by it."""
+
+    FIELDS = ("namespaces",)
+    namespaces: "list[str]"
+
+    def flags(self) -> int:
+        flags = 0
+        for name in self.namespaces:
+            flags |= _FLAG_NAMES[name]
+        return flags
+
+    def execute(self, setup: Setup) -> None:
+        raise AssertionError("spawn makes the child itself")
+
+
+class MapUsers(Step):
+    """Wait until the parent has written the user namespace's maps, then be its root."""
+
+    FIELDS = ("users", "groups")
+    users: "list[list[int]]"
+    """Rows of container ID, host ID, size."""
+    groups: "list[list[int]]"
+
+    def execute(self, setup: Setup) -> None:
+        setup.ask("map", self.users, self.groups)
+        os.setgroups([])
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+
+
+class Unshare(Step):
+    """Leave namespaces for new ones that could not be made by the clone: cgroup, whose root is where one is then."""
+
+    FIELDS = ("namespaces",)
+    namespaces: "list[str]"
+
+    def execute(self, setup: Setup) -> None:
+        flags = 0
+        for name in self.namespaces:
+            flags |= _FLAG_NAMES[name]
+        process.unshare(flags)
+
+
+class JoinNamespace(Step):
+    """Join one namespace: a passed descriptor, else a path."""
+
+    FIELDS = ("kind", "path", "file")
+    kind: str
+    path: str
+    file: str
+    """Name of a passed descriptor (a namespace or a pidfd), instead of a path."""
+
+    def execute(self, setup: Setup) -> None:
+        flag = _FLAG_NAMES[self.kind]
+        if self.file:
+            process.setns(setup.files[self.file], flag)
+            return
+        with Fd(os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)) as namespace:
+            process.setns(namespace, flag)
+
+
+class JoinProcess(Step):
+    """Join namespaces of a running process, all at once, by its pidfd."""
+
+    FIELDS = ("file", "namespaces")
+    file: str
+    namespaces: "list[str]"
+
+    def execute(self, setup: Setup) -> None:
+        flags = 0
+        for name in self.namespaces:
+            flags |= _FLAG_NAMES[name]
+        process.setns(setup.files[self.file], flags)
+        # The pidfd shows the host's view of a process: not for what runs in here.
+        if "user" in self.namespaces:
+            os.setgroups([])
+            os.setresgid(0, 0, 0)
+            os.setresuid(0, 0, 0)
+        setup.root = Fd(os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+
+
+class TimeOffsets(Step):
+    """Set the clocks of a new time namespace, before anybody lives in it (time_namespaces(7))."""
+
+    FIELDS = ("offsets",)
+    offsets: "dict[str, list[int]]"
+
+    def execute(self, setup: Setup) -> None:
+        setup.namespaces.append(Fd(os.open("/proc/self/ns/time", os.O_RDONLY | os.O_CLOEXEC)))
+        process.unshare(process.CLONE_NEWTIME)
+        lines = [f"{clock} {seconds} {nanoseconds}\n" for clock, (seconds, nanoseconds) in self.offsets.items()]
+        with Fd(os.open("/proc/self/timens_offsets", os.O_WRONLY | os.O_CLOEXEC)) as file:
+            os.write(file.fileno(), "".join(lines).encode())
+
+
+class RunHooks(Step):
+    """Let the parent run the hooks of one kind, and wait for them (runtime-spec: config.md, POSIX-platform Hooks)."""
+
+    FIELDS = ("kind",)
+    kind: str
+
+    def execute(self, setup: Setup) -> None:
+        setup.ask("hooks", self.kind)
+
+
+class AwaitStart(Step):
+    """Everything is ready: wait until `start` connects to the container's start socket."""
+
+    FIELDS = ("file",)
+    file: str
+
+    def execute(self, setup: Setup) -> None:
+        setup.tell("ready")
+        listener = _socket.socket(fileno=setup.files[self.file])
+        number, _ = listener._accept()  # type: ignore[attr-defined]
+        listener.detach()
+        if setup.channel is not None:
+            setup.channel.close()
+        setup.channel = Fd(number)
+        if number < 0:
+            raise StartFailure(self.name, 0, "nobody started it", 128)
+
+
+def namespace_file(kind: str) -> str:
+    """Name of a namespace's file in /proc/PID/ns."""
+    return _NAMESPACE_FILES.get(kind, kind)

@@ -28,7 +28,7 @@ from onggi.network import dns
 from onggi.network.endpoint import Attachment, Binding, EndpointRequest, Sandbox
 from onggi.network.network import CreateNetwork, Ipam, Subnet
 from onggi.network.networks import Networks
-from onggi.network.nftables import table_name
+from onggi.network.nftables import leave_docker, table_name
 from onggi.network.segment import link_prefix
 from onggi.state.database import Database
 
@@ -195,10 +195,23 @@ def settings(tmp_path: Path, worker_id: str) -> Iterator[Settings]:
     (tmp_path / "run").mkdir()
     yield Settings(data_root=tmp_path, exec_root=tmp_path / "run", bridge_name=name)
     deadline = time.monotonic() + PATIENCE_S
-    while left := [link for link in links() if link == name or link.startswith(link_prefix(name))]:
-        assert time.monotonic() < deadline, f"links are left over: {left}"
+    while (left := leftovers(name)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert table_name(name) not in tables()
+    if left:
+        with Route() as route:
+            for link in left:
+                route.delete(link)
+    table = table_name(name)
+    table_left = table in tables()
+    if table_left:
+        nft("delete", "table", "inet", table)
+    leave_docker(name)
+    assert not left, f"links are left over: {left}"
+    assert not table_left
+
+
+def leftovers(bridge: str) -> list[str]:
+    return [link for link in links() if link == bridge or link.startswith(link_prefix(bridge))]
 
 
 @asynccontextmanager

@@ -122,6 +122,16 @@ def ask(address: str, port: int, *, udp: bool = False, timeout_s: float = PATIEN
             return b""
 
 
+def connects_to(address: str, port: int) -> bool:
+    with socket.socket() as client:
+        client.settimeout(SHORT_S)
+        try:
+            client.connect((address, port))
+        except OSError:
+            return False
+        return True
+
+
 def ask_from(namespace: Fd, address: str, port: int, *, udp: bool = False, timeout_s: float = PATIENCE_S) -> bytes:
     return within(namespace, lambda: ask(address, port, udp=udp, timeout_s=timeout_s))
 
@@ -508,14 +518,21 @@ def test_attach_and_detach_a_running_container(settings: Settings) -> None:
             wish = CreateNetwork(name="fixed", ipam=Ipam(config=[Subnet(subnet=free_subnet_text(networks))]))
             network = await networks.catalogue.create(wish)
             await networks.catalogue.create(CreateNetwork(name="inner", internal=True))
-            sandbox = await networks.connect(identity(1), EndpointRequest(name="a"))
+            asked = EndpointRequest(name="a", ports={"80/tcp": [Binding("", "")]})
+            sandbox = await networks.connect(identity(1), asked)
+            published = sandbox.ports["80/tcp"]
             assert sandbox.namespace is not None
+            assert published is not None
+            assert networks.texts(identity(1), asked) == (sandbox.hosts, sandbox.resolv_conf)
             wanted_address = network.gateway.rsplit(".", 1)[0] + ".77"
             with sandbox.namespace as namespace:
                 attachment = Attachment("fixed", aliases=("x",), ipv4_address=wanted_address)
                 endpoint = await networks.attach(identity(1), namespace, "a", attachment)
                 assert (endpoint.interface, endpoint.address) == ("eth1", wanted_address)
                 assert await asyncio.to_thread(resolve, namespace, "x") == (0, [wanted_address])
+                hosts, resolv_conf = networks.texts(identity(1), asked)
+                assert hosts.count(identity(1)[:12]) == 2
+                assert "nameserver 127.0.0.11\n" in resolv_conf
                 with pytest.raises(Forbidden, match="endpoint with name a already exists in network fixed"):
                     await networks.attach(identity(1), namespace, "a", attachment)
                 with pytest.raises(Forbidden, match="cannot connect container to host network"):
@@ -530,6 +547,10 @@ def test_attach_and_detach_a_running_container(settings: Settings) -> None:
                         return [names[out] for _, length, out in route.routes() if length == 0]
 
                 assert await asyncio.to_thread(within, namespace, way_out) == ["eth1"]
+                # The published port goes the new way.
+                assert networks.ports(identity(1))["80/tcp"] == published
+                with answering(namespace, 80, b"hello"):
+                    assert await asyncio.to_thread(ask, "127.0.0.1", int(published[0].host_port)) == b"hello"
                 with pytest.raises(Forbidden, match="is not connected to network bridge"):
                     await networks.detach(identity(1), namespace, "bridge")
                 await networks.attach(identity(1), namespace, "a", Attachment("inner"))
@@ -567,6 +588,16 @@ def test_an_internal_network_leads_nowhere(settings: Settings) -> None:
                 assert ask_from(inside, b.endpoints[0].address, 80) == b"b"
                 other = host.rsplit(".", 1)[0] + "." + str(int(host.rsplit(".", 1)[1]) + 1)
                 assert ask_from(inside, other, 80, timeout_s=SHORT_S) == b""
+                with socket.socket() as server:
+                    server.bind(("0.0.0.0", 0))
+                    server.listen()
+                    here = server.getsockname()[1]
+                    assert ask_from(neighbour, host, here, timeout_s=SHORT_S) == b""  # connected, and nothing is said
+                    connects = [
+                        within(inside, lambda address=address: connects_to(address, here))
+                        for address in (host, b.endpoints[0].address.rsplit(".", 1)[0] + ".1")
+                    ]
+                    assert connects == [False, False]
                 assert b.ports == {}
             assert resolve(inside, "b") == (dns.NOERROR, [b.endpoints[0].address])
             assert resolve(inside, "example.org") == (dns.SERVFAIL, [])

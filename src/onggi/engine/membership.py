@@ -1,5 +1,6 @@
 """`network connect` and `network disconnect`: of running containers at once, of others from their next start on."""
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from onggi.engine import container_store, endpoints
@@ -7,6 +8,7 @@ from onggi.engine.container import Container
 from onggi.engine.container_config import EndpointSettings
 from onggi.engine.lifecycle import State, is_running
 from onggi.errors import Conflict, Forbidden
+from onggi.network.endpoint import EndpointRequest
 from onggi.network.joining import check_attachment, refusal_to_join
 
 if TYPE_CHECKING:
@@ -29,8 +31,10 @@ async def connect(engine: "Engine", network_name: str, container: Container, ask
             )
         check_attachment(network, wanted)
         if is_running(container.state):
+            before = engine.networks.texts(container.id, _request(container))
             with endpoints.network_namespace(container) as namespace:
                 await engine.networks.attach(container.id, namespace, container.name, wanted)
+            await asyncio.to_thread(_rewrite, engine, container, before)
         await _save(engine, container, _default_named(container) | {network.name: asked})
 
 
@@ -46,9 +50,27 @@ async def disconnect(engine: "Engine", network_name: str, container: Container, 
         if network.driver == "host":
             raise Forbidden("container cannot be disconnected from host network or connected to host network")
         if is_running(container.state):
+            before = engine.networks.texts(container.id, _request(container))
             with endpoints.network_namespace(container) as namespace:
                 await engine.networks.detach(container.id, namespace, network.id)
+            await asyncio.to_thread(_rewrite, engine, container, before)
         await _save(engine, container, {name: asked for name, asked in known.items() if name not in names})
+
+
+def _request(container: Container) -> EndpointRequest:
+    return endpoints.request(container.name, container.config, container.host_config, container.endpoints)
+
+
+def _rewrite(engine: "Engine", container: Container, before: tuple[str, str]) -> None:
+    """Bring hosts and resolv.conf up to date, unless somebody has edited them: then they are the container's own."""
+    after = engine.networks.texts(container.id, _request(container))
+    for name, old, new in zip(("hosts", "resolv.conf"), before, after, strict=True):
+        # In place: the file itself is what is mounted in the container.
+        with open(container.directory / name, "r+", encoding="utf-8", errors="replace") as file:
+            if file.read(len(old) + 1) == old:
+                file.seek(0)
+                file.truncate()
+                file.write(new)
 
 
 def _require_present(container: Container) -> None:

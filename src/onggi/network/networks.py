@@ -329,18 +329,29 @@ class Networks:
             for plug, (network, _) in zip(plugs, wanted, strict=False):
                 self.catalogue.segments[network.id].addresses.give_back(plug.address)
             raise
-        if resolving_networks(connected):
-            resolver = resolver.behind_resolver()
+        hosts, resolv_conf = self._texts(container_id, request, connected, resolver)
+        ports = port_map(connected.published, connected.exposed)
         hostname = request.hostname or container_id[:12]
+        return Sandbox(ready.namespace, connected.endpoints, hostname, hosts, resolv_conf, ports)
+
+    def texts(self, container_id: str, request: EndpointRequest) -> tuple[str, str]:
+        """/etc/hosts and /etc/resolv.conf of a container on bridges, as they should be now that it runs."""
+        resolver = self._override(ResolvConf.of_host().for_other_namespace(), request)
+        connected = self._connected.get(container_id) or Connected(request.name, ())
+        return self._texts(container_id, request, connected, resolver)
+
+    def _texts(
+        self, container_id: str, request: EndpointRequest, connected: Connected, resolver: ResolvConf
+    ) -> tuple[str, str]:
         hosts = host_files.hosts(
             extra=request.extra_hosts,
             host_gateway=self.default_gateway,
             addresses=[endpoint.address for endpoint in connected.endpoints],
-            hostname=hostname,
+            hostname=request.hostname or container_id[:12],
             domainname=request.domainname,
         )
-        ports = port_map(connected.published, connected.exposed)
-        return Sandbox(ready.namespace, connected.endpoints, hostname, hosts, resolver.text(), ports)
+        resolver = resolver.behind_resolver() if resolving_networks(connected) else resolver
+        return hosts, resolver.text()
 
     def _plugs(self, wanted: Sequence[Wanted], taken: Sequence[str] = ()) -> list[Plug]:
         """Addresses and interface names on each network, all or none. Raises Conflict, System."""
@@ -520,8 +531,6 @@ class Networks:
         try:
             await self._thread.plug_in(namespace, [plug])
             endpoint = describe(container_id, name, segment, attachment, plug)
-            if not connected.endpoints and not network.internal:
-                await self._thread.set_default_route(namespace, str(segment.gateway))
             joined = Connected(name, (*connected.endpoints, endpoint), connected.exposed)
             if endpoint.dns_names:
                 if not upstream(joined):
@@ -529,7 +538,7 @@ class Networks:
                     servers = tuple(self._settings.dns) or host.for_other_namespace().nameservers
                     joined = with_upstream(joined, servers if self._leads_out(endpoint) else ())
                 await self._serve_names(container_id, namespace, joined)
-            self._connected[container_id] = joined
+            self._connected[container_id] = await self._lead(namespace, joined)
             await self._save(container_id)
         except BaseException:
             segment.addresses.give_back(plug.address)
@@ -537,7 +546,7 @@ class Networks:
         self._tell("connect", container_id, endpoint)
         return endpoint
 
-    async def detach(self, container_id: str, namespace: Fd | None, network: str) -> None:
+    async def detach(self, container_id: str, namespace: Fd, network: str) -> None:
         """`network disconnect` of a running container. Raises NoSuchNetwork, Forbidden when it is not connected."""
         found = self.catalogue.get(network)
         connected = self._connected.get(container_id)
@@ -547,20 +556,40 @@ class Networks:
             raise Forbidden(f"container {container_id} is not connected to network {found.name}")
         if found.driver == "host":
             raise Forbidden("container cannot be disconnected from host network or connected to host network")
-        rest = tuple(endpoint for endpoint in endpoints if endpoint is not gone)
         await self._firewall.withdraw([Forward(port, gone.address) for port in gone.ports])
         if gone.link:
             await self._thread.unplug(gone.link)
-        leading = [endpoint for endpoint in rest if self._leads_out(endpoint)]
-        if namespace is not None and leading and not any(endpoint.leads for endpoint in rest):
-            await self._thread.set_default_route(namespace, leading[0].gateway)
-            rest = tuple(structs.replace(item, leads=item is leading[0]) for item in rest)
-        left = self._connected[container_id] = Connected(connected.name, rest, connected.exposed)
+        rest = tuple(endpoint for endpoint in endpoints if endpoint is not gone)
+        left = await self._lead(namespace, Connected(connected.name, rest, connected.exposed), gone.ports)
+        self._connected[container_id] = left
         entries = name_entries(left, self.catalogue.segments)
         await self._resolver.change(container_id, resolving_networks(left), entries)
-        self._give_back([gone])
+        self._give_back([gone if not left.published else structs.replace(gone, ports=())])
         await self._save(container_id)
         self._tell("disconnect", container_id, gone)
+
+    async def _lead(self, namespace: Fd, connected: Connected, homeless: Sequence[PublishedPort] = ()) -> Connected:
+        """Give the default route and the published ports to the endpoint that should have them now.
+
+        `homeless` are ports of an endpoint that has just gone.
+        """
+        before = next((endpoint for endpoint in connected.endpoints if endpoint.leads), None)
+        leading = [endpoint for endpoint in connected.endpoints if self._leads_out(endpoint)]
+        after = min(leading, key=lambda item: (-item.gateway_priority, item.network_name), default=None)
+        if after is before:
+            return connected
+        if before is not None and after is not None and after.gateway_priority == before.gateway_priority:
+            return connected  # who leads goes on leading, as long as nobody is preferred
+        await self._thread.set_default_route(namespace, after.gateway if after is not None else "")
+        ports = tuple(homeless) or connected.published
+        await self._firewall.withdraw(connected.forwards)
+        endpoints = tuple(
+            structs.replace(item, leads=item is after, ports=ports if item is after else ())
+            for item in connected.endpoints
+        )
+        moved = Connected(connected.name, endpoints, connected.exposed)
+        await self._firewall.publish(moved.forwards)
+        return moved
 
     def _leads_out(self, endpoint: Endpoint) -> bool:
         return bool(endpoint.link) and not self.catalogue.get(endpoint.network_id).internal

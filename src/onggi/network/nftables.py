@@ -5,6 +5,7 @@
     output       the same for the host's own processes
     postrouting  masquerade what leaves a network, and what comes back to it by a published port
     forward      to a container: answers, published ports, its own network; nothing else
+    input        from an internal network: answers, nothing else
 
 A published port is one element of a map, added and removed by netlink with the container (linux.nftables). The whole
 table is text, put in place in one transaction: there is no moment without it. Rules of others are never edited, but one
@@ -131,6 +132,12 @@ def ruleset(table: str, bridges: Sequence[BridgeRules], forwards: Iterable[Forwa
     ]
     lines += [f'    iifname "{bridge.link}" oifname != "{bridge.link}" drop' for bridge in bridges if bridge.internal]
     lines += [f'    oifname "{bridge.link}" goto to_{number}' for number, bridge in enumerate(bridges)]
+    lines += ["  }", "  chain input {", "    type filter hook input priority filter; policy accept;"]
+    lines += [
+        f'    iifname "{bridge.link}" ct state != {{ established, related }} drop'
+        for bridge in bridges
+        if bridge.internal
+    ]
     lines += ["  }", "}", ""]
     return "\n".join(lines)
 

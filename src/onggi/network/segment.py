@@ -89,6 +89,8 @@ class Segment:
         self.index = route.index(name)
         # Before it is up: an address of its own making would let containers speak IPv6 to the host.
         write_sysctl(f"net/ipv6/conf/{name}/disable_ipv6", "1", missing_ok=True)
+        # What claims an address that does not belong on this bridge is dropped (RFC 3704).
+        write_sysctl(f"net/ipv4/conf/{name}/rp_filter", "1")
         wanted = (str(self.gateway), self.subnet.prefixlen)
         addresses = [(address, length) for index, address, length in route.addresses() if index == self.index]
         for address, length in addresses:

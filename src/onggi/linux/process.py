@@ -61,6 +61,7 @@ _unshare = function("unshare", _int)
 _pidfd_send_signal = system_call("pidfd_send_signal", _int, _int, ctypes.c_void_p, ctypes.c_uint)
 _sethostname = function("sethostname", _text, ctypes.c_size_t)
 _setdomainname = function("setdomainname", _text, ctypes.c_size_t)
+_setrlimit = function("setrlimit", _int, ctypes.POINTER(ctypes.c_uint64 * 2))
 _personality = function("personality", _ulong)
 
 
@@ -118,6 +119,11 @@ def set_hostname(name: str) -> None:
 def set_domainname(name: str) -> None:
     encoded = os.fsencode(name)
     check(_setdomainname(encoded, len(encoded)), "setdomainname")
+
+
+def set_limit(resource: int, soft: int, hard: int) -> None:
+    """A resource limit by number; 2**64 - 1 is none. Raises PermissionError above the hard limit that is. setrlimit(2)."""
+    check(_setrlimit(resource, ctypes.byref((ctypes.c_uint64 * 2)(soft, hard))), "setrlimit")
 
 
 def set_personality(persona: int) -> None:

@@ -3,7 +3,6 @@
 import _signal
 import fcntl
 import os
-import resource
 import stat
 
 from onggi.jsontext import dumps
@@ -53,16 +52,11 @@ class SetLimits(Step):
 
     def execute(self, setup: Setup) -> None:
         for number, soft, hard in self.limits:
-            # Limits are 64 bits wide and unsigned, Python's are signed.
-            pair = tuple(value - (1 << 64) if value >= 1 << 63 else value for value in (soft, hard))
             try:
-                resource.setrlimit(number, pair)  # type: ignore[arg-type]
-            except (OSError, ValueError) as error:
-                # ValueError is EPERM in Python's words: above the hard limit without CAP_SYS_RESOURCE.
-                words = f"error setting rlimit type {number}: operation not permitted"
-                if isinstance(error, OSError):
-                    words = f"error setting rlimit type {number}: {error.strerror}"
-                raise StartFailure(self.name, 1, words, 128) from error
+                process.set_limit(number, soft, hard)
+            except OSError as error:
+                words = f"error setting rlimit type {number}: {_lower(error)}"
+                raise StartFailure(self.name, error.errno or 0, words, 128) from error
 
 
 class SetOomScore(Step):

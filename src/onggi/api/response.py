@@ -19,7 +19,16 @@ MARK = {
 }
 """The headers that clients look for in any reply."""
 
-_encoder = msgspec.json.Encoder()
+
+
+def _plain(value: Any) -> Any:
+    """Digests and other texts with a type of their own are texts in JSON."""
+    if isinstance(value, str):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_plain)
 Message = Mapping[str, Any]
 Progress = Callable[[Message], None]
 

@@ -44,6 +44,7 @@ class WaitResult:
 
     exit_code: int
     error: str = ""
+    """Why a removal that was waited for failed; not why a start did."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -111,4 +112,4 @@ class Container:
         return {**(self.config.labels or {}), **more, "image": self.image_name, "name": self.name}
 
     def result(self) -> WaitResult:
-        return WaitResult(self.exit_code, self.error)
+        return WaitResult(self.exit_code)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onggi.engine import container_store, exits, restart
-from onggi.engine.container import Container
+from onggi.engine.container import Container, WaitResult
 from onggi.engine.lifecycle import State, Verb, require
 from onggi.errors import Conflict, OnggiError, System
 
@@ -67,6 +67,7 @@ async def dispose(engine: "Engine", container: Container, *, volumes: bool) -> N
         container.state = State.DEAD
         container.error = str(error)
         await _save(engine, container)
+        container.removed.happened(WaitResult(container.exit_code, container.error))
         raise System(f'cannot remove container "{container.name}": {error}') from error
     engine.containers.drop(container)
     engine.execs.forget_container(container)

@@ -29,7 +29,7 @@ COMMANDS = {
         "context import",
         "CONTEXT FILE|-",
         "Import a context from a tar or zip file",
-        run="onggi.cli.commands.context:import",
+        run="onggi.cli.commands.context:import_",
         arguments=(2, 2),
     ),
     "context inspect": Command(

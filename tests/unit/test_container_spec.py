@@ -14,10 +14,12 @@ from onggi.engine.creation import complete
 from onggi.engine.settings import Settings
 from onggi.errors import InvalidParameter
 from onggi.oci import spec as oci
+from onggi.runtime.host import Host
 from onggi.volumes.mount_point import MountPoint
 
 ID = "ab" * 32
 SETTINGS = Settings()
+HOST = Host(machine="x86_64", kernel=(6, 1), cgroup_version=2, last_capability=40)
 
 
 def container(config: ContainerConfig | None = None, host: HostConfig | None = None) -> Container:
@@ -39,6 +41,7 @@ def around(**more: Any) -> Surroundings:
     known: dict[str, Any] = {
         "mounts": (), "hostname": "pot", "network_namespace": True, "files": Path("/data/containers") / ID,
         "capabilities_held": frozenset(capabilities.ALL),
+        "host": HOST,
     }  # fmt: skip
     return Surroundings(**(known | more))
 
@@ -162,3 +165,17 @@ def test_a_cgroup_parent_that_climbs(parent: str) -> None:
 @pytest.mark.parametrize(("parent", "path"), [("", "/onggi/"), ("team", "/team/"), ("/a//b/.", "/a/b/")])
 def test_cgroup_path(parent: str, path: str) -> None:
     assert cgroup_path(container(host=HostConfig(cgroup_parent=parent)), SETTINGS) == path + ID
+
+
+def test_seccomp_options() -> None:
+    profile = '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}]}'
+    chosen = {
+        option: compiled(host=HostConfig(security_opt=[f"seccomp={option}"]))[2].seccomp
+        for option in ("unconfined", "builtin", profile)
+    }
+    assert chosen["unconfined"] is None
+    assert chosen["builtin"] == compiled()[2].seccomp
+    assert chosen[profile] is not None
+    assert [rule.names for rule in chosen[profile].syscalls] == [("mkdir",)]
+    with pytest.raises(InvalidParameter, match=r"^Decoding seccomp profile failed: "):
+        compiled(host=HostConfig(security_opt=["seccomp=/no/such/file"]))

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from onggi.engine import capabilities, resources, seccomp
+from onggi.engine import capabilities, resources
 from onggi.engine.container import Container
 from onggi.engine.settings import Settings
 from onggi.engine.validation import parse_security
 from onggi.errors import InvalidParameter
 from onggi.oci import spec as oci
+from onggi.runtime import seccomp_profile
+from onggi.runtime.host import Host
 from onggi.volumes.mount_point import MountPoint
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -39,6 +41,7 @@ class Surroundings:
     """The directory of hosts, resolv.conf and hostname; another container's when its network is shared."""
     capabilities_held: frozenset[str]
     """By this engine itself."""
+    host: Host
     ipc_of: int = 0
     """Pid of the container whose IPC namespace is joined."""
     pid_of: int = 0
@@ -230,8 +233,15 @@ def compile_spec(container: Container, around: Surroundings, settings: Settings)
             cgroups_path=cgroup_path(container, settings),
             namespaces=_namespaces(container, around),
             devices=nodes,
-            seccomp=seccomp.choose(security.seccomp, privileged=host.privileged, granted=granted),
+            seccomp=_seccomp(security.seccomp, host.privileged, granted, around.host),
             masked_paths=() if host.privileged else tuple(host.masked_paths or ()),
             readonly_paths=() if host.privileged else tuple(host.readonly_paths or ()),
         ),
     )
+
+
+def _seccomp(option: str, privileged: bool, granted: Sequence[str], host: Host) -> oci.Seccomp | None:
+    """What `--security-opt seccomp=OPTION` means; None: no filter. Raises InvalidParameter."""
+    if option == "unconfined" or (privileged and not option):
+        return None
+    return seccomp_profile.read(option, granted, host) if option else seccomp_profile.default(granted, host)

@@ -28,6 +28,7 @@ from onggi.errors import InvalidParameter, NotFound
 from onggi.images.image import Image
 from onggi.oci.image import ImageContainerConfig
 from onggi.oci.platform import Platform, suitability
+from onggi.runtime.host import Host
 from onggi.state.journal import settle
 from onggi.volumes.mount_point import MountPoint, MountRequest
 
@@ -95,6 +96,31 @@ def complete(host: HostConfig, settings: Settings, cgroup_version: int) -> HostC
 MASKED_PATHS_LIST, READONLY_PATHS_LIST = list(MASKED_PATHS), list(READONLY_PATHS)
 
 
+def _without_what_the_kernel_lacks(host: HostConfig, kernel: Host, warnings: list[str]) -> HostConfig:
+    """Limits that this kernel can't set are left out with Docker's warnings."""
+    if host.memory > 0 and not kernel.swap_limit:
+        warnings.append(
+            "Your kernel does not support swap limit capabilities or the cgroup is not mounted. "
+            "Memory limited without swap."
+        )
+        host = replace(host, memory_swap=-1)
+    if host.oom_kill_disable and kernel.cgroup_version == 2:
+        warnings.append("Your kernel does not support OomKillDisable. OomKillDisable discarded.")
+    if not (host.blkio_weight or host.blkio_weight_device) or _weighs_block_io(kernel):
+        return host
+    for given, what in ((host.blkio_weight, "Block I/O weight"), (host.blkio_weight_device, "Block I/O weight_device")):
+        if given:
+            word = "Weight-device" if what.endswith("device") else "Weight"
+            warnings.append(f"Your kernel does not support {what} or the cgroup is not mounted. {word} discarded.")
+    return replace(host, blkio_weight=0, blkio_weight_device=[])
+
+
+def _weighs_block_io(kernel: Host) -> bool:
+    if kernel.cgroup_version == 2:
+        return "io" in kernel.controllers
+    return any(os.path.exists(f"/sys/fs/cgroup/blkio/{name}") for name in ("blkio.weight", "blkio.bfq.weight"))
+
+
 def _named(config: ContainerConfig, host: HostConfig, container_id: str) -> ContainerConfig:
     """With the host name that the container will have."""
     hostname = config.hostname
@@ -105,15 +131,21 @@ def _named(config: ContainerConfig, host: HostConfig, container_id: str) -> Cont
     return replace(config, hostname=hostname, cmd=config.command, entrypoint=config.entry)
 
 
-def _asked(networking: NetworkingConfig, mode: str) -> dict[str, EndpointSettings]:
-    """What is asked of each network by its name; the one that the mode names is always among them."""
+def _asked(networking: NetworkingConfig, mode: str, mac_address: str) -> dict[str, EndpointSettings]:
+    """What is asked of each network by its name; the one that the mode names is always among them.
+
+    `mac_address` is the container-wide one of old: it is meant for that network.
+    """
     given = {
         ("bridge" if name == "default" else name): settings or EndpointSettings()
         for name, settings in (networking.endpoints_config or {}).items()
     }
     if mode.startswith("container:"):
         return {}
-    return given if mode in given else {mode: EndpointSettings(), **given}
+    named = given.get(mode, EndpointSettings())
+    if mac_address and not named.mac_address:
+        named = replace(named, mac_address=mac_address)
+    return {**given, mode: named} if mode in given else {mode: named, **given}
 
 
 def _inherited(engine: "Engine", sources: Sequence[str]) -> list[tuple[Sequence[MountPoint], str]]:
@@ -161,6 +193,7 @@ async def create(
     unsupported.check_config(config)
     validation.check_restart_policy(host.restart_policy)
     warnings: list[str] = []
+    host = _without_what_the_kernel_lacks(host, engine.host, warnings)
     host = complete(host, engine.settings, engine.host.cgroup_version)
     unsupported.check_host_config(host)
     warnings += validation.check_host_config(config, host)
@@ -170,7 +203,7 @@ async def create(
 
     container_id = new_id()
     merged = _named(merged, host, container_id)
-    asked = _asked(networking, host.network_mode)
+    asked = _asked(networking, host.network_mode, merged.mac_address)
     with engine.containers.reserve(wanted, container_id) as wanted:
         engine.networks.check(endpoints.request(wanted, merged, host, asked))
         container = Container(

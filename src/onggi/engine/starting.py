@@ -122,6 +122,7 @@ async def _set_up(engine: "Engine", container: Container) -> Started:
             ipc_of=_joined(engine, host.ipc_mode, "IPC"),
             pid_of=_joined(engine, host.pid_mode, "PID"),
             capabilities_held=engine.capabilities_held,
+            host=engine.host,
             init_program=_init_program() if host.init else "",
         )
         spec = compile_spec(container, around, engine.settings)

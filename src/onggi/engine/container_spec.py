@@ -89,7 +89,9 @@ def process(
         cwd=working_dir or config.working_dir or "/",
         args=tuple(args),
         env=tuple(env) if env is not None else environment(container),
-        user=oci.User(username=config.user if user is None else user, additional_groups=tuple(host.group_add or ())),
+        user=oci.User(
+            username=(config.user if user is None else user) or "0", additional_groups=tuple(host.group_add or ())
+        ),
         terminal=config.tty if terminal is None else terminal,
         # Inheritable and ambient stay empty: a non-root user gains nothing by them (CVE-2022-24769).
         capabilities=oci.Capabilities(bounding=granted, effective=granted, permitted=granted),

@@ -24,7 +24,7 @@ NLMSG_ERROR = 2
 NFNLGRP_NFTABLES = 7
 SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1
 
-SO_SNDBUFFORCE = 32
+SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
 ENOBUFS = 105
 TCP, UDP, SCTP = 6, 17, 132
 
@@ -147,6 +147,7 @@ class Watch(Netlink):
 
     def __init__(self) -> None:
         super().__init__(NETLINK_NETFILTER)
+        self._socket.setsockopt(SOL_SOCKET, SO_RCVBUFFORCE, 1 << 22)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
         self._socket.setblocking(False)
 

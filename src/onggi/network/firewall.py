@@ -45,7 +45,7 @@ class Firewall:
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
         await self._apply()
-        asyncio.get_running_loop().add_reader(self._watch.fileno(), self._stirred.set)
+        self._listen()
         self._guard = self._group.create_task(self._keep(), name="keep the nftables table")
         return self
 
@@ -59,6 +59,14 @@ class Firewall:
         self._thread.shutdown(wait=True)
         self._watch.close()
         self._elements.close()
+
+    def _listen(self) -> None:
+        asyncio.get_running_loop().add_reader(self._watch.fileno(), self._hear)
+
+    def _hear(self) -> None:
+        # Not again before it is read: that may have to wait for the lock, and the loop would spin meanwhile.
+        asyncio.get_running_loop().remove_reader(self._watch.fileno())
+        self._stirred.set()
 
     async def _in_thread(self, work: object, *arguments: object) -> object:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)  # type: ignore[arg-type]
@@ -123,6 +131,7 @@ class Firewall:
             # Whoever holds the lock is changing the rules, and has not noted yet which process did.
             async with self._lock:
                 change = self._watch.read(self.table, {os.getpid(), *self._own})
+            self._listen()
             if change.ours_lost:
                 log.warning("another program removed rules of the table inet %s: putting them back", self.table)
             if change.ours_lost or change.docker:

@@ -86,7 +86,7 @@ class Networks:
         await self._find_resolver()
         share = self.catalogue.default.addresses.capacity // 4
         self._bare = await enter(ReadyPool(self._make_bare, least=2, most=32))
-        self._plugged = await enter(ReadyPool(self._make_plugged, least=min(16, share), most=min(64, share)))
+        self._plugged = await enter(ReadyPool(self._make_plugged, least=min(52, share), most=min(128, share)))
         return self
 
     async def __aexit__(

@@ -302,8 +302,6 @@ class ReadyPool:
         """Return when nothing has been taken for a moment: starts under way have the processors first."""
         while self._waiting or self._stirred.is_set():
             self._stirred.clear()
-            if len(self._ready) * 4 < self.target and not self._waiting:
-                return
             try:
                 async with asyncio.timeout(self.QUIET_S):
                     await self._stirred.wait()

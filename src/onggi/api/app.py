@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from onggi.api import attach, containers, copying, exec, images, logs, networks, processes, pull, system, volumes
+from onggi.api import (
+    attach,
+    containers,
+    copying,
+    disk_usage,
+    exec,
+    images,
+    logs,
+    networks,
+    processes,
+    pull,
+    system,
+    volumes,
+)
 from onggi.api.failure import reply_to
 from onggi.api.request import BODY_LIMIT_BYTES, VERSION
 from onggi.api.response import MARK
@@ -24,7 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_RESOURCES = (system, containers, attach, copying, exec, logs, processes, images, networks, pull, volumes)
+_RESOURCES = (system, disk_usage, containers, attach, copying, exec, logs, processes, images, networks, pull, volumes)
 """Add a resource's module here."""
 
 _VERSIONED = re.compile(r"/v([0-9][0-9.]*)(/.*)", re.DOTALL)

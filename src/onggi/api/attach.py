@@ -11,7 +11,7 @@ from onggi.api.response import no_content
 from onggi.api.route import Route
 from onggi.api.stream import STDOUT, Hijack, frame, stream_type
 from onggi.engine.attach import detach_keys
-from onggi.engine.lifecycle import State, Verb, require
+from onggi.engine.lifecycle import Verb, require
 from onggi.engine.logs import LogQuery
 from onggi.errors import OnggiError
 from onggi.runtime.runtime import Attachment
@@ -31,11 +31,8 @@ def routes(engine: "Engine") -> list[Route]:
         stdout, stderr = flag(request, "stdout"), flag(request, "stderr")
         framed = not container.config.tty
         with Hijack(request) as hijack:
-            head = hijack.head(stream_type(framed=framed, version=api_version(request)), {})
-            if logs or not stream or container.state is not State.RUNNING:
-                # A client that attaches before the start waits for the head, and starts the container only then.
-                hijack.send(head)
-                head = b""
+            # A client that attaches before the start waits for the head, and starts the container only then.
+            await hijack.announce(hijack.head(stream_type(framed=framed, version=api_version(request)), {}))
             if logs and container.logs_to_file:
                 await _replay(engine, container, hijack, stdout=stdout, stderr=stderr)
             if not stream or not (stdin or stdout or stderr):
@@ -47,7 +44,6 @@ def routes(engine: "Engine") -> list[Route]:
                 stdout=stdout,
                 stderr=stderr,
                 framed=framed,
-                initial=head,
                 received=hijack.received,
                 detach_keys=keys if container.config.tty else b"",
             )
@@ -55,7 +51,7 @@ def routes(engine: "Engine") -> list[Route]:
                 await engine.containers.attach(container.id, attachment)
             except OnggiError as error:
                 sentence = f"{error}\r\n".encode()
-                hijack.send(head + (frame(STDOUT, sentence) if framed else sentence))
+                hijack.send(frame(STDOUT, sentence) if framed else sentence)
                 hijack.connection.close()
             return await hijack.handed_on()
 

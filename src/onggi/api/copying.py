@@ -10,6 +10,7 @@ from onggi.api.request import flag
 from onggi.api.response import json_response
 from onggi.api.route import Route
 from onggi.engine.copying import PathStat, Target
+from onggi.engine.diff import mount_points, without_mount_points
 from onggi.errors import InvalidParameter
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def routes(engine: "Engine") -> list[Route]:
 
     async def changes(request: web.Request) -> web.StreamResponse:
         container = engine.containers.get(request.match_info["name"])
-        found = await engine.snapshots.changes(container.id)
+        every = await engine.snapshots.changes(container.id)
+        found = without_mount_points(every, mount_points(container))
         shown = [{"Path": change.path.decode("utf-8", "replace"), "Kind": int(change.kind)} for change in found]
         return json_response(shown or None)
 

@@ -39,23 +39,22 @@ def routes(engine: "Engine") -> list[Route]:
         version = api_version(request)
         framed = not asked.tty
         with Hijack(request) as hijack:
-            head = hijack.head(stream_type(framed=framed, version=version), MARK)
+            await hijack.announce(hijack.head(stream_type(framed=framed, version=version), MARK))
             attachment = Attachment(
                 connection=hijack.connection,
                 stdin=exec.config.attach_stdin,
                 stdout=exec.config.attach_stdout,
                 stderr=exec.config.attach_stderr,
                 framed=framed,
-                initial=head,
                 received=hijack.received,
                 detach_keys=exec.detach_keys,
             )
             try:
                 await engine.execs.start(exec_id, (attachment,), asked.console_size)
             except OnggiError as error:
-                # The client waits for the upgrade; as from Docker, it reads the reason as output of the command.
+                # As from Docker, the client reads the reason as output of the command.
                 sentence = f"{error}\r\n".encode()
-                hijack.send(head + (frame(STDOUT, sentence) if framed else sentence))
+                hijack.send(frame(STDOUT, sentence) if framed else sentence)
                 hijack.connection.close()
             return await hijack.handed_on()
 

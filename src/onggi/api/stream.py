@@ -6,8 +6,10 @@ bytes. A frame is the number of the stream (1 stdout, 2 stderr), three zeros, th
 """
 
 import asyncio
+import fcntl
 import os
 import socket
+import sys
 from types import TracebackType
 from typing import Self
 
@@ -22,6 +24,18 @@ STDERR = 2
 RAW = "application/vnd.docker.raw-stream"
 MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
 MULTIPLEXED_SINCE = (1, 42)
+
+
+_HEAD_READ_TRIES = 500
+_HEAD_READ_PAUSE_S = 0.001
+_SIOCOUTQ = 0x5411  # unix(7): bytes that the peer has not read
+
+
+def _unread_bytes(descriptor: int) -> int:
+    try:
+        return int.from_bytes(fcntl.ioctl(descriptor, _SIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0  # not a socket that counts
 
 
 def frame(stream: int, payload: bytes) -> bytes:
@@ -130,6 +144,21 @@ class Hijack:
         except OSError:
             # Whoever gets the connection next sees the same and drops it.
             return
+
+    async def announce(self, head: bytes) -> None:
+        """Send the head of the answer before there is any output.
+
+        docker-py reads the head through a buffer and the stream around it, so that output which comes with the head is
+        lost. For that client we wait, within reason, until it has read the head: on a unix socket the kernel tells.
+        """
+        self.send(head)
+        if not self._request.headers.get("User-Agent", "").startswith("docker-sdk-python"):
+            return
+        with self.connection.duplicate() as connection:
+            for _ in range(_HEAD_READ_TRIES):
+                if _unread_bytes(connection.fileno()) == 0:
+                    return
+                await asyncio.sleep(_HEAD_READ_PAUSE_S)
 
     async def handed_on(self) -> web.StreamResponse:
         """End the handler. Over TLS it stays until the streams have ended, as the bytes go through us."""

@@ -157,7 +157,9 @@ class Events:
         """Tell that something happened, now."""
         # Two events never share a time, so that `--since` the last one seen repeats none and loses none.
         self._last_ns = max(time.time_ns(), self._last_ns + 1)
-        event = Event(type, action, actor, dict(attributes), self._last_ns)
+        # Plain texts: digests and the like have types of their own, which no decoder gives back.
+        plain = {str(name): str(value) for name, value in attributes.items()}
+        event = Event(type, action, str(actor), plain, self._last_ns)
         self._recent.append(event)
         self._unsaved.append(event)
         self._news.set()

@@ -111,6 +111,10 @@ class Images:
         """Bytes of the files of each layer, lowest first."""
         return [layer.size_bytes for layer in self._layers(image) if not layer.key.startswith("chain:")]
 
+    def layers_bytes(self) -> int:
+        """Bytes of the files of all layers here, each counted once."""
+        return self._database.read(layers.total_bytes)
+
     def tar_sizes(self, image: Image) -> Sequence[int]:
         """Bytes of each layer's tar, lowest first."""
         return [layer.tar_bytes for layer in self._layers(image) if not layer.key.startswith("chain:")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from onggi.engine import container_store, endpoints, names, unsupported, validation
+from onggi.engine import capabilities, container_store, endpoints, names, unsupported, validation
 from onggi.engine.container import Container
 from onggi.engine.container_config import (
     ContainerConfig,
@@ -71,8 +71,8 @@ def complete(host: HostConfig, settings: Settings, cgroup_version: int) -> HostC
         log_config=log,
         network_mode="bridge" if host.network_mode in ("", "default") else host.network_mode,
         restart_policy=host.restart_policy if host.restart_policy.name else RestartPolicy("no"),
-        cap_add=[host.cap_add] if isinstance(host.cap_add, str) else host.cap_add,
-        cap_drop=[host.cap_drop] if isinstance(host.cap_drop, str) else host.cap_drop,
+        cap_add=_capabilities(host.cap_add, "CapAdd"),
+        cap_drop=_capabilities(host.cap_drop, "CapDrop"),
         ipc_mode=host.ipc_mode or "private",
         # A namespace of its own on either version, also where Docker keeps the host's (v1): less is shown inside.
         cgroupns_mode=host.cgroupns_mode or "private",
@@ -91,6 +91,13 @@ def complete(host: HostConfig, settings: Settings, cgroup_version: int) -> HostC
         if host.readonly_paths is None
         else host.readonly_paths,
     )
+
+
+def _capabilities(given: list[str] | str | None, option: str) -> list[str] | None:
+    """In Docker's spelling: CAP_NET_ADMIN. Raises InvalidParameter for a name that is none."""
+    if given is None:
+        return None
+    return capabilities.normalise([given] if isinstance(given, str) else given, option)
 
 
 MASKED_PATHS_LIST, READONLY_PATHS_LIST = list(MASKED_PATHS), list(READONLY_PATHS)

@@ -175,7 +175,7 @@ def _architecture(profile: Seccomp, column: str, default: int) -> Code:
     otherwise: Code = [(_RETURN, 0, 0, default)]
     newest = max((number for number in by_number if number < 0x1000), default=-1)
     newer = otherwise
-    if default & 0x7FFF0000 in {_ERRNO, _KILL_THREAD & 0x7FFF0000, _TRAP} and default not in {_ALLOW, _LOG, _TRACE}:
+    if default & 0x7FFF0000 not in {_ALLOW, _LOG, _TRACE}:
         # What did not exist when the profile was written: programs fall back on ENOSYS, and on nothing else.
         newer = [(_RETURN, 0, 0, _ERRNO | _ENOSYS)]
     ranges: list[tuple[int, Code]] = []
@@ -249,7 +249,7 @@ def _test(argument: SeccompArg, rest: int, *, narrow: bool) -> Code:
     load_low: Code = [(_LOAD, 0, 0, low_at)]
     if low_mask != 0xFFFFFFFF:
         load_low.append((_AND, 0, 0, low_mask))
-    code, on_true = _compare(operator, low)
+    code, on_true = _COMPARE[operator]
     if narrow:
         jumps = (0, rest) if on_true else (rest, 0)
         return [*load_low, (code, *jumps, low)]
@@ -268,17 +268,14 @@ def _test(argument: SeccompArg, rest: int, *, narrow: bool) -> Code:
     return [*load_high, (_GREATER, size + 1 + rest, 0, high), (_EQUAL, 0, size, high), *tail]
 
 
-def _compare(operator: str, value: int) -> tuple[int, bool]:
-    """(jump code, whether the condition holds when the jump's test does)."""
-    del value
-    return {
-        "EQ": (_EQUAL, True),
-        "NE": (_EQUAL, False),
-        "GT": (_GREATER, True),
-        "LE": (_GREATER, False),
-        "GE": (_AT_LEAST, True),
-        "LT": (_AT_LEAST, False),
-    }[operator]
+_COMPARE = {  # the jump to use, and whether the condition holds when its test does
+    "EQ": (_EQUAL, True),
+    "NE": (_EQUAL, False),
+    "GT": (_GREATER, True),
+    "LE": (_GREATER, False),
+    "GE": (_AT_LEAST, True),
+    "LT": (_AT_LEAST, False),
+}
 
 
 def _verdict(action: str, errno: int | None) -> int:

@@ -1,9 +1,7 @@
 """The end of a container's life: nothing of it stays but its events."""
 
 import asyncio
-import os
-import shutil
-from pathlib import Path
+import sqlite3
 from typing import TYPE_CHECKING
 
 from onggi.engine import container_store, exits, restart
@@ -81,25 +79,15 @@ async def _save(engine: "Engine", container: Container) -> None:
 
 
 async def _delete(engine: "Engine", container: Container, *, ran: bool, volumes: bool) -> None:
-    work = [engine.snapshots.remove(container.id), _remove_directory(container.directory)]
+    """One transaction takes row, snapshot and directory out of use; what lies on the disk is deleted later."""
+    directory = container.directory.relative_to(engine.settings.data_root)
+
+    def delete(connection: sqlite3.Connection) -> list[str]:
+        container_store.delete(connection, container.id)
+        return engine.snapshots.forget(connection, container.id, [str(directory)])
+
     if container.mounts:
-        work.append(engine.volumes.forget(container.id, remove_anonymous=volumes))
+        await engine.volumes.forget(container.id, remove_anonymous=volumes)
     if ran:
-        work.append(engine.runtime.forget(container.id))
-    await asyncio.gather(*work)
-    await engine.database.write(lambda connection: container_store.delete(connection, container.id))
-
-
-async def _remove_directory(directory: Path) -> None:
-    """A handful of files of ours. A directory with more than that goes in a thread."""
-    try:
-        for name in ("hosts", "resolv.conf", "hostname", f"{directory.name}-json.log"):
-            try:
-                os.unlink(directory / name)
-            except FileNotFoundError:
-                continue
-        os.rmdir(directory)
-    except FileNotFoundError:
-        return
-    except OSError:
-        await asyncio.to_thread(shutil.rmtree, directory)
+        await engine.runtime.forget(container.id)
+    engine.snapshots.collect(await engine.database.write(delete))

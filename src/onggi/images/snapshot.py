@@ -118,18 +118,29 @@ class Snapshots:
 
     async def _remove(self, container_ids: Collection[str]) -> None:
         def forget(connection: sqlite3.Connection) -> list[str]:
-            directories = []
-            for container_id in container_ids:
-                row = connection.execute(
-                    "DELETE FROM snapshots WHERE container_id = ? RETURNING directory", (container_id,)
-                ).fetchone()
-                if row is not None:
-                    directories.append(row["directory"])
-                directories += layers.release(connection, _user(container_id))
-            rubbish.record(connection, directories)
-            return directories
+            return [path for container_id in container_ids for path in self.forget(connection, container_id)]
 
-        self._rubbish.collect(await self._database.write(forget))
+        self.collect(await self._database.write(forget))
+
+    @staticmethod
+    def forget(connection: sqlite3.Connection, container_id: str, beside: Collection[str] = ()) -> list[str]:
+        """`remove` as part of the caller's transaction. The directories `beside`, relative to the data root, go as well.
+
+        What it returns is for `collect`, once the transaction stands.
+        """
+        directories = [*beside]
+        row = connection.execute(
+            "DELETE FROM snapshots WHERE container_id = ? RETURNING directory", (container_id,)
+        ).fetchone()
+        if row is not None:
+            directories.append(row["directory"])
+        directories += layers.release(connection, _user(container_id))
+        rubbish.record(connection, directories)
+        return directories
+
+    def collect(self, directories: Collection[str]) -> None:
+        """Delete what `forget` took out of use, in the background."""
+        self._rubbish.collect(directories)
 
     async def reconcile(self, containers: Collection[str]) -> None:
         """At the start: remove what belongs to no container, as of one whose creation was cut short."""

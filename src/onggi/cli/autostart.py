@@ -11,8 +11,11 @@ _KEPT = ("PATH", "HOME", "LANG", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_
 
 
 def start_engine() -> bool:
-    """Start it and wait until it serves. False where that is not ours to do (not root); Failure where it failed."""
-    if os.geteuid() != 0:
+    """Start it and wait until it serves. False where we may not; Failure where it failed.
+
+    ONGGI_AUTOSTART=0 forbids it.
+    """
+    if os.geteuid() != 0 or os.environ.get("ONGGI_AUTOSTART") == "0":
         return False
     import fcntl
 

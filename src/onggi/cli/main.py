@@ -108,8 +108,8 @@ def _carry_out(row: Command, invocation: Invocation, found: "Arguments") -> int:
 
 
 def _usage_of(row: Command, name: str) -> str:
-    usage = row.usage if isinstance(row.usage, str) else row.usage[0]
-    return f"Usage:  {PROGRAM} {name} {usage}".rstrip()
+    usages = (row.usage,) if isinstance(row.usage, str) else row.usage
+    return "Usage:  " + "\n\t".join(f"{PROGRAM} {name} {usage}".rstrip() for usage in usages)
 
 
 def _say(text: str) -> None:

@@ -75,7 +75,7 @@ def _unescaped(text: str) -> str:
     return text.replace("\\t", "\t").replace("\\n", "\n")
 
 
-def parse_template(text: str, *, functions: "Mapping[str, Any] | None" = None) -> "Template":
+def parse_template(text: str, *, name: str = "", functions: "Mapping[str, Any] | None" = None) -> "Template":
     """Raises Failure with Docker's sentence."""
     from onggi.cli.failure import Failure
     from onggi.template.evaluator import Template
@@ -83,7 +83,7 @@ def parse_template(text: str, *, functions: "Mapping[str, Any] | None" = None) -
     from onggi.template.functions import FUNCTIONS
 
     try:
-        return Template(text, functions=functions or FUNCTIONS)
+        return Template(text, name=name, functions=functions or FUNCTIONS)
     except TemplateError as error:
         raise Failure(f"failed to parse template: {error}") from None
 

@@ -57,7 +57,7 @@ def local_rfc3339(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", moment) + zone
 
 
-def timestamp(text: str, option: str) -> str:
+def timestamp(text: str, option: str = "") -> str:
     """What --since and --until take, as the engine takes it: seconds with a fraction. Raises Failure.
 
     A duration ("42m") is counted back from now; a date or time without a zone is local (moby: api/types/time).
@@ -76,7 +76,8 @@ def timestamp(text: str, option: str) -> str:
     try:
         return _moment(text)
     except (ValueError, OverflowError):
-        raise Failure(f'invalid value for "{option}": failed to parse value as time or duration: "{text}"') from None
+        lead = f'invalid value for "{option}": ' if option else ""
+        raise Failure(f'{lead}failed to parse value as time or duration: "{text}"') from None
 
 
 def _moment(text: str) -> str:

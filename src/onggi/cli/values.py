@@ -29,7 +29,8 @@ def integer(text: str, kind: str = "int") -> int:
         base = _BASES.get(digits[1].lower(), 8)
         digits = digits[1 if base == 8 and digits[1] not in "oO" else 2 :]
     allowed = "0123456789abcdef"[:base]
-    plain = digits.replace("_", "").lower() if base != 10 or text[:1] == "0" else digits
+    plain = "" if "__" in digits or digits.endswith("_") or (digits[:1] == "_" and base == 10) else digits
+    plain = plain.replace("_", "").lower()
     if not plain or any(c not in allowed for c in plain):
         raise ValueError(f"strconv.{function}: parsing {quoted(text)}: invalid syntax")
     limit = 1 << _LONGEST[kind]
@@ -46,14 +47,29 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 
 
 def size(text: str) -> int:
     """Bytes from "64m", "1.5GiB", "1024" (go-units: RAMInBytes)."""
-    digits = text.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
-    suffix = text[len(digits) :].lstrip(" ").lower()
-    unit = suffix.removesuffix("ib") if suffix.endswith("ib") and len(suffix) > 2 else suffix.removesuffix("b")
-    parts = digits.split(".")
-    well = digits and len(parts) <= 2 and all(part.isascii() and part.isdigit() for part in parts)
-    if not well or unit not in _UNITS or len(suffix) > 3 or len(digits) > 40:
+    mark = max(text.rfind(c) for c in "0123456789. ")
+    if mark < 0:
         raise ValueError(f"invalid size: '{text}'")
-    return int(float(digits) * _UNITS[unit])
+    digits, suffix = text[: mark + (text[mark] != " ")], text[mark + 1 :].lower()
+    value = _float(digits)
+    if value < 0:
+        raise ValueError(f"invalid size: '{text}'")
+    unit = suffix[:1] if suffix[1:] in ("", "b", "ib") else "?"
+    if suffix == "b":
+        unit = ""
+    if unit not in _UNITS:
+        raise ValueError(f"invalid suffix: '{suffix}'")
+    return int(value * _UNITS[unit])
+
+
+def _float(text: str) -> float:
+    """strconv.ParseFloat, without names and hexadecimals."""
+    if text and set(text) <= set("0123456789.eE+-") and len(text) < 100:
+        try:
+            return float(text)
+        except ValueError:
+            pass
+    raise ValueError(f"strconv.ParseFloat: parsing {quoted(text)}: invalid syntax")
 
 
 def memory_swap(text: str) -> int:
@@ -64,6 +80,9 @@ def memory_swap(text: str) -> int:
 def nano_cpus(text: str) -> int:
     """Billionths of a CPU from "1.5" or "3/2"."""
     numerator, slash, denominator = text.partition("/")
+    numerator, exponent, power = numerator.lower().partition("e")
+    if exponent and not (not slash and power.lstrip("+-").isdigit() and len(power) < 4):
+        raise ValueError(f"failed to parse {text} as a rational number")
     whole, dot, fraction = numerator.partition(".")
     sign = -1 if whole[:1] == "-" else 1
     whole = whole.lstrip("+-") if len(whole) - len(whole.lstrip("+-")) < 2 else "x"
@@ -73,6 +92,8 @@ def nano_cpus(text: str) -> int:
         raise ValueError(f"failed to parse {text} as a rational number")
     scaled = int((whole or "0") + fraction) * 10**9
     divisor = int(below) * 10 ** len(fraction)
+    shift = int(power or 0)
+    scaled, divisor = scaled * 10 ** max(shift, 0), divisor * 10 ** max(-shift, 0)
     if scaled % divisor:
         raise ValueError("value is too precise")
     return int(sign * (scaled // divisor))

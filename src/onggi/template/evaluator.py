@@ -4,7 +4,7 @@ from onggi.template import nodes
 from onggi.template.failure import TemplateError
 from onggi.template.functions import FUNCTIONS, LIMIT, Function, FunctionError
 from onggi.template.parser import Parser
-from onggi.template.values import Row, Struct, text, truth, type_of
+from onggi.template.values import NO_VALUE, NoValue, Row, Struct, text, truth, type_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class _State:
         elif isinstance(node, nodes.Action):
             value = self._pipeline(dot, node.pipe)
             if not node.pipe.variables:
-                self._write("<no value>" if value is None else text(value))
+                self._write(text(value))
         elif isinstance(node, nodes.Branch):
             scope = len(self.variables)
             if node.kind == "range":
@@ -136,7 +136,7 @@ class _State:
             pairs = ((key, value[key]) for key in sorted(value))
         elif isinstance(value, int) and not isinstance(value, bool):
             pairs = ((number, number) for number in range(value))
-        elif value is None:
+        elif value is None or isinstance(value, NoValue):
             pairs = ()
         else:
             raise self._fail(f"range can't iterate over {text(value)}")
@@ -251,12 +251,18 @@ class _State:
         self._node = node
         if isinstance(value, Row):
             return self._row_field(value, name, arguments)
-        if isinstance(value, dict) and (name in value or not isinstance(value, Struct)):
+        if isinstance(value, NoValue):
+            return NO_VALUE
+        if isinstance(value, Struct):
+            if name in value or name in value.absent:
+                return value[name] if name in value else value.absent[name]
+        elif isinstance(value, dict):
             if arguments:
                 raise self._fail(f"{name} is not a method but has arguments")
             if name not in value and self.strict:
                 raise self._fail(f'map has no entry for key "{name}"')
-            return value.get(name)
+            found = value.get(name)
+            return NO_VALUE if found is None else found
         if value is None:
             raise self._fail(f"nil pointer evaluating interface {{}}.{name}")
         raise self._fail(f"can't evaluate field {name} in type {type_of(value)}")
@@ -291,11 +297,12 @@ class _State:
         arguments = []
         for kind, word in zip(kinds, rest, strict=False):
             value = self._argument(dot, word)
+            value = None if isinstance(value, NoValue) else value
             self._node = word
             arguments.append(self._checked(kind, value))
         if final is not _MISSING:
             self._node = name
-            arguments.append(self._checked(kinds[-1], final))
+            arguments.append(self._checked(kinds[-1], None if isinstance(final, NoValue) else final))
         try:
             result = function.call(*arguments)
         except FunctionError as error:

@@ -7,13 +7,19 @@ if TYPE_CHECKING:
 
 
 class Struct(dict):  # type: ignore[type-arg]
-    """An object with a fixed set of members, in order: an unknown one is an error, and it prints as {value value}."""
+    """An object with a fixed set of members, in order: an unknown one is an error, and it prints as {value value}.
 
-    __slots__ = ("type_name",)
+    `absent` holds members that are left out when they are empty, with the value they then have.
+    """
 
-    def __init__(self, members: "Mapping[str, Any]", type_name: str = "struct") -> None:
+    __slots__ = ("absent", "type_name")
+
+    def __init__(
+        self, members: "Mapping[str, Any]", type_name: str = "struct", *, absent: "Mapping[str, Any] | None" = None
+    ) -> None:
         super().__init__(members)
         self.type_name = type_name
+        self.absent = absent or {}
 
 
 class StringMap(dict):  # type: ignore[type-arg]
@@ -30,6 +36,21 @@ class NullList(list):  # type: ignore[type-arg]
     """An absent list: prints as [], is null in JSON."""
 
     __slots__ = ()
+
+
+class NoValue:
+    """What a map gives for a key that it does not have. Prints as <no value>; a field of it is again no value."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __str__(self) -> str:
+        return "<no value>"
+
+
+NO_VALUE = NoValue()
 
 
 class RowType:

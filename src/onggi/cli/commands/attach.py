@@ -15,11 +15,11 @@ def attach(invocation: "Invocation", found: "Arguments") -> int:
     details = client.get(f"/containers/{found.words[0]}/json")
     state, config = details["State"], details["Config"]
     if not state["Running"]:
-        raise Failure("cannot attach to a stopped container, start it first")
+        raise Failure("You cannot attach to a stopped container, start it first")
     if state["Paused"]:
-        raise Failure("cannot attach to a paused container, unpause it first")
+        raise Failure("You cannot attach to a paused container, unpause it first")
     if state["Restarting"]:
-        raise Failure("cannot attach to a restarting container, wait until it is running")
+        raise Failure("You cannot attach to a restarting container, wait until it is running")
     streams = {"stdout", "stderr"}
     if config["OpenStdin"] and not found.flag("no-stdin"):
         streams.add("stdin")

@@ -156,7 +156,11 @@ def inspect(invocation: "Invocation", found: "Arguments") -> int:
     config = invocation.config
     inspector = Inspector(found.text("format"))
     for name in found.words or [address.context_name(config, invocation.given)]:
-        inspector.add(dumps(_details(invocation, name), html=True))
+        try:
+            inspector.add(dumps(_details(invocation, name), html=True))
+        except Failure:
+            inspector.finish()
+            raise
     inspector.finish()
     return 0
 

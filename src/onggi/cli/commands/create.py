@@ -4,7 +4,7 @@ import os
 import sys
 
 from onggi.cli.creation import request
-from onggi.cli.failure import Failure, ResponseError
+from onggi.cli.failure import PROGRAM, Failure, ResponseError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from onggi.cli.arguments import Arguments
     from onggi.cli.main import Invocation
 
-_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-/:@")
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
+_PLAIN_TAG = _PLAIN | frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ._-")
 _PROXIES = (("httpProxy", "HTTP_PROXY"), ("httpsProxy", "HTTPS_PROXY"), ("noProxy", "NO_PROXY"),
             ("ftpProxy", "FTP_PROXY"), ("allProxy", "ALL_PROXY"))  # fmt: skip
 
@@ -57,6 +58,28 @@ class IdFile:
                 os.unlink(self._path)
 
 
+def with_help(failure: Failure, command: str, status: int = 125) -> Failure:
+    """The failure as Docker prints it for `run` and `create`."""
+    return Failure(f"{PROGRAM}: {failure}\n\nRun '{PROGRAM} {command} --help' for more information", status)
+
+
+def read_options(invocation: "Invocation", found: "Arguments", command: str) -> "dict[str, Any]":
+    """The request's body. Raises Failure, status 125, for options that make no sense."""
+    try:
+        policy = found.text("pull", "missing")
+        if policy not in ("always", "missing", "never"):
+            raise Failure(f'invalid pull option: \'{policy}\': must be one of "always", "missing" or "never"')
+        return request.body(found, proxies(invocation))
+    except Failure as failure:
+        raise with_help(failure, command) from None
+
+
+def _surely_valid(image: str) -> bool:
+    """Whether a short look tells that the reference is well formed; the whole grammar costs a `re`."""
+    name, _, tag = image.partition(":")
+    return all(part and set(part) <= _PLAIN for part in name.split("/")) and set(tag) <= _PLAIN_TAG and len(name) < 64
+
+
 def _warn(body: "dict[str, Any]") -> None:
     host = body["HostConfig"]
     if host["OomKillDisable"] and not host["Memory"]:
@@ -72,8 +95,6 @@ def _warn(body: "dict[str, Any]") -> None:
 def create_container(invocation: "Invocation", found: "Arguments", body: "dict[str, Any]") -> str:
     """Create it, pulling the image where that is missing and allowed. Returns the ID. Raises Failure."""
     policy = found.text("pull", "missing")
-    if policy not in ("always", "missing", "never"):
-        raise Failure(f'invalid pull option: \'{policy}\': must be one of "always", "missing" or "never"')
     query: dict[str, Any] = {}
     if found.text("name"):
         query["name"] = found.text("name")
@@ -87,7 +108,7 @@ def create_container(invocation: "Invocation", found: "Arguments", body: "dict[s
         refuse_trust(found)
     _warn(body)
     image = found.words[0]
-    if not set(image) <= _PLAIN:
+    if not _surely_valid(image):
         from onggi.cli.commands.pull import reference
 
         reference(image)  # for the sentence
@@ -132,6 +153,6 @@ def _pull(invocation: "Invocation", found: "Arguments", *, announce: bool = Fals
 
 
 def create(invocation: "Invocation", found: "Arguments") -> int:
-    body = request.body(found, proxies(invocation))
+    body = read_options(invocation, found, "create")
     sys.stdout.write(create_container(invocation, found, body) + "\n")
     return 0

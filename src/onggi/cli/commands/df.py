@@ -102,7 +102,8 @@ def _verbose(usage: "dict[str, Any]") -> str:
     text = "Images space usage:\n\n" + _table(images.row_type(whole=False), images.HEADERS, columns, rows)
     columns = ("ID", "Image", "Command", "LocalVolumes", "Size", "RunningFor", "Status", "Names")
     text += "\nContainers space usage:\n\n"
-    text += _table(ps.row_type(whole=False), ps.HEADERS, columns, usage.get("Containers") or ())
+    containers = [{**container, "SizeRootFs": 0} for container in usage.get("Containers") or ()]
+    text += _table(ps.row_type(whole=False), ps.HEADERS, columns, containers)
     text += "\nLocal Volumes space usage:\n\n"
     text += _table(volume.row_type(), volume.HEADERS, ("Name", "Links", "Size"), usage.get("Volumes") or ())
     text += f"\nBuild cache usage: {_cache(usage)['Size']}\n\n"

@@ -52,7 +52,7 @@ def events(invocation: "Invocation", found: "Arguments") -> int:
     query: dict[str, Any] = {}
     for option in ("since", "until"):
         if found.text(option):
-            query[option] = times.timestamp(found.text(option), option)
+            query[option] = times.timestamp(found.text(option))
     if found.given("filter"):
         query["filters"] = filters(found.texts("filter"))
     answer = invocation.client.call("GET", "/events", query)

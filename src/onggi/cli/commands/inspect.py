@@ -23,7 +23,19 @@ _MAPS = frozenset(("Volumes", "ExposedPorts", "Ports", "PortBindings", "Networks
 _POINTERS = frozenset(("Health", "Healthcheck", "Init", "OomKillDisable", "PidsLimit", "SizeRw", "SizeRootFs",
                        "MemorySwappiness", "IPAMConfig", "StopTimeout", "UsageData", "ClusterVolume", "Peers",
                        "ImageManifestDescriptor", "Descriptor", "GraphDriver"))  # fmt: skip
-_CLOSED = frozenset(("Config",))
+_ABSENT: "dict[str, dict[str, Any]]" = {
+    "": {"SizeRw": None, "SizeRootFs": None, "ImageManifestDescriptor": None, "GraphDriver": None},
+    "State": {"Health": None},
+    "Config": {
+        "Healthcheck": None, "StopSignal": "", "StopTimeout": None, "Shell": NullList(), "MacAddress": "",
+        "ArgsEscaped": False, "NetworkDisabled": False, "ExposedPorts": StringMap({}, null=True),
+    },
+    "HostConfig": {
+        "Annotations": StringMap({}, null=True), "Mounts": NullList(), "StorageOpt": StringMap({}, null=True),
+        "Tmpfs": StringMap({}, null=True), "Sysctls": StringMap({}, null=True), "Init": None, "Runtime": "",
+    },
+}  # fmt: skip
+"""Members that Go leaves out when they are empty, by the object they belong to."""
 
 
 def typed(value: "Any", key: str = "", parent: str = "") -> "Any":
@@ -32,7 +44,7 @@ def typed(value: "Any", key: str = "", parent: str = "") -> "Any":
         if key in _STRING_MAPS or f"{key}.{parent}" in _STRING_MAPS:
             return StringMap(value)
         members = {name: typed(item, name, key) for name, item in value.items()}
-        return members if key in _MAPS else Struct(members)
+        return members if key in _MAPS else Struct(members, absent=_ABSENT.get(key))
     if isinstance(value, list):
         return [typed(item, "", key) for item in value]
     if value is None and key and key not in _POINTERS:

@@ -3,8 +3,7 @@
 import sys
 
 from onggi.cli.commands import create
-from onggi.cli.creation import request
-from onggi.cli.failure import PROGRAM, Failure, ResponseError
+from onggi.cli.failure import Failure, ResponseError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,29 +15,24 @@ if TYPE_CHECKING:
     from onggi.cli.trace import Trace
 
 
-class RunFailure(Failure):
+def run_failure(failure: Failure) -> Failure:
     """A container that could not be run: 125, or 126 and 127 as a shell has them."""
-
-    def __init__(self, failure: Failure) -> None:
-        text = str(failure)
-        status = 125
-        if "executable file not found" in text or "no such file or directory" in text:
-            status = 127
-        elif "permission denied" in text or "is a directory" in text:
-            status = 126
-        super().__init__(f"{PROGRAM}: {text}\n\nRun '{PROGRAM} run --help' for more information", status)
+    text = str(failure)
+    status = 125
+    if "executable file not found" in text or "no such file or directory" in text:
+        status = 127
+    elif "permission denied" in text or "is a directory" in text:
+        status = 126
+    return create.with_help(failure, "run", status)
 
 
 def run(invocation: "Invocation", found: "Arguments") -> int:
     """The container's exit status; 0 with -d."""
-    try:
-        body = request.body(found, create.proxies(invocation))
-    except Failure as failure:
-        raise RunFailure(failure) from None
+    body = create.read_options(invocation, found, "run")
     detached = found.flag("detach")
     if detached:
         if found.values.get("attach"):
-            raise Failure("conflicting options: cannot specify both --attach and --detach", 125)
+            raise Failure("conflicting options: cannot specify both --attach and --detach")
         body["AttachStdin"] = body["AttachStdout"] = body["AttachStderr"] = body["StdinOnce"] = False
     trace = None
     if invocation.trace:
@@ -53,7 +47,7 @@ def run(invocation: "Invocation", found: "Arguments") -> int:
     try:
         container = create.create_container(invocation, found, body)
     except Failure as failure:
-        raise RunFailure(failure) from None
+        raise run_failure(failure) from None
     if trace:
         trace.mark("create")
     attach = body["AttachStdin"] or body["AttachStdout"] or body["AttachStderr"]
@@ -78,7 +72,7 @@ def _start(client: "Client", container: str, trace: "Trace | None") -> None:
         answer = client.call("POST", f"/containers/{container}/start", headers=headers)
         answer.read()
     except ResponseError as error:
-        raise RunFailure(error) from None
+        raise run_failure(error) from None
     if trace:
         trace.mark("start", answer.headers.get("onggi-trace", ""))
 

@@ -89,12 +89,17 @@ def version(invocation: "Invocation", found: "Arguments") -> int:
     except Failure as error:
         failure = error
     if form:
-        from onggi.cli.output import execute, parse_template
+        from onggi.cli.output import parse_template
+        from onggi.template.failure import TemplateError
         from onggi.template.values import Struct
 
-        template = parse_template("{{json .}}" if form == "json" else form)
+        template = parse_template("{{json .}}" if form == "json" else form, name="version")
         members = {"Client": Struct(client), "Server": Struct(server) if server is not None else None}
-        sys.stdout.write(safe(execute(template, Struct(members, "versionInfo")), "\n\t") + "\n")
+        try:
+            text = template.execute(Struct(members, "system.versionInfo"))
+        except TemplateError as error:
+            raise Failure(str(error)) from None
+        sys.stdout.write(safe(text, "\n\t") + "\n")
     else:
         sys.stdout.write(_client_text(client))
         if server is not None:

@@ -42,10 +42,19 @@ def client(engine: Engine) -> Iterator[docker.DockerClient]:
     made.close()
 
 
+def until_ready(container: Container, starts: int) -> None:
+    """Wait until the program has set its trap, in this start of so many."""
+    deadline = time.monotonic() + 60
+    while container.logs().count(b"ready") < starts:
+        assert time.monotonic() < deadline, "the program did not start"
+        time.sleep(0.02)
+
+
 @pytest.fixture
 def running(client: docker.DockerClient, name: str) -> Iterator[Container]:
-    container = client.containers.run(IMAGE, ["sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.1; done"], name=name,
-                                      detach=True)  # fmt: skip
+    script = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.1; done"
+    container = client.containers.run(IMAGE, ["sh", "-c", script], name=name, detach=True)
+    until_ready(container, 1)
     yield container
     try:
         container.remove(force=True, v=True)
@@ -95,6 +104,7 @@ def test_states(client: docker.DockerClient, running: Container) -> None:
     assert running.status == "paused"
     running.unpause()
     running.restart(timeout=10)
+    until_ready(running, 2)
     running.reload()
     assert running.status == "running"
     running.rename(f"{running.name}-renamed")
@@ -107,6 +117,7 @@ def test_states(client: docker.DockerClient, running: Container) -> None:
         running.kill()
     assert caught.value.status_code == 409
     running.start()
+    until_ready(running, 3)
     running.stop(timeout=10)
     running.reload()
     assert running.attrs["State"]["ExitCode"] == 9

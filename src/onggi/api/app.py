@@ -29,6 +29,7 @@ from onggi.api.failure import reply_to
 from onggi.api.request import BODY_LIMIT_BYTES, VERSION
 from onggi.api.response import MARK
 from onggi.api.route import Route, Table
+from onggi.api.stream import HandedOn
 from onggi.api.version import NEWEST, negotiate
 from onggi.errors import Forbidden, NotFound
 
@@ -84,7 +85,7 @@ class _Api:
 
     def _failed(self, request: web.Request, error: Exception) -> web.StreamResponse:
         if isinstance(error, ConnectionError) and request.transport is None:
-            raise error  # the client has gone: nobody reads a reply
+            return HandedOn()  # the client has gone: nobody reads a reply
         reply = reply_to(error)
         if "Upgrade" in request.headers:
             reply.force_close()  # what follows such a request is not HTTP
@@ -92,7 +93,7 @@ class _Api:
             # The head is on the wire; only an early end can tell the client now.
             if request.transport is not None:
                 request.transport.abort()
-            raise ConnectionResetError("the reply had begun when its handler failed") from error
+            return HandedOn()
         return reply
 
 

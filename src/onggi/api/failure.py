@@ -56,6 +56,8 @@ def reply_to(error: Exception) -> web.Response:
     if isinstance(error, web.HTTPRequestEntityTooLarge):
         error = TooLarge("http: request body too large")
     status = status_of(error) if isinstance(error, OnggiError) else 500
+    if status == 500 and isinstance(error, OnggiError):
+        log.warning("a request failed: %s", error)
     if status == 304:
         return web.Response(status=304)
     body = msgspec.json.encode({"message": sentence_of(error)}) + b"\n"

@@ -15,6 +15,7 @@ from urllib.parse import quote_plus
 from onggi.engine.lifecycle import State
 from onggi.engine.log_reader import Entry, LogFile, entries, fixed_time, last_lines, nanoseconds, open_files, successor
 from onggi.errors import Unsupported
+from onggi.runtime.process import NotRunning
 
 if TYPE_CHECKING:
     from onggi.engine.container import Container
@@ -131,7 +132,10 @@ class Logs:
 
         async def watch_end() -> None:
             nonlocal over
-            await self._runtime.wait(id)
+            try:
+                await self._runtime.wait(id)
+            except NotRunning:
+                pass  # it has ended since we looked, and its log is whole
             over = True
             changed.set()
 

@@ -39,9 +39,13 @@ _DEADLINE_S = 60
 class Registry:
     """One `docker-registry` process with storage of its own; `host` is `127.0.0.1:PORT` while it runs."""
 
-    def __init__(self, directory: Path, *, tokens: "TokenServer | None" = None) -> None:
+    def __init__(
+        self, directory: Path, *, tokens: "TokenServer | None" = None, certificate: "Certificate | None" = None
+    ) -> None:
         self.directory = directory
         self.tokens = tokens
+        self.certificate = certificate
+        """Given, it is spoken to by TLS alone."""
         self.host = ""
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -65,6 +69,12 @@ class Registry:
             },
             "http": {"addr": self.host or "127.0.0.1:0"},
         }
+        if self.certificate is not None:
+            settings["http"]["tls"] = {
+                "certificate": str(self.certificate.path),
+                "key": str(self.certificate.key),
+                **({"clientcas": [str(self.certificate.path)]} if self.certificate.asked_of_clients else {}),
+            }
         if self.tokens is not None:
             settings["auth"] = {"token": self.tokens.settings}
         configuration = self.directory / "registry.yml"
@@ -89,6 +99,20 @@ class Registry:
             self._process = None
 
 
+class Certificate:
+    """A self-signed certificate for 127.0.0.1, and its key. `asked_of_clients`: they must show the same one."""
+
+    def __init__(self, directory: Path, *, asked_of_clients: bool = False) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.path, self.key = directory / "certificate.pem", directory / "key.pem"
+        self.asked_of_clients = asked_of_clients
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=onggi-test",
+             "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(self.key), "-out", str(self.path)],
+            check=True, capture_output=True,
+        )  # fmt: skip
+
+
 class TokenServer:
     """Hands out distribution's tokens (docs/spec/auth/token.md) signed by a certificate of its own.
 
@@ -100,11 +124,8 @@ class TokenServer:
         self.requests: list[str] = []
         """Each request as `METHOD path?query`, the account in brackets behind it."""
         directory.mkdir(parents=True, exist_ok=True)
-        self._key, certificate = directory / "key.pem", directory / "certificate.pem"
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=onggi-test-tokens",
-             "-keyout", str(self._key), "-out", str(certificate)], check=True, capture_output=True,
-        )  # fmt: skip
+        made = Certificate(directory)
+        self._key, certificate = made.key, made.path
         self._chain = ["".join(certificate.read_text().splitlines()[1:-1])]
         server = self
         self.refresh_token = "refresh-" + hashlib.sha256(str(directory).encode()).hexdigest()[:16]

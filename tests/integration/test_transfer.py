@@ -21,6 +21,7 @@ from tests.images import busybox_archive
 from tests.registry import (
     INDEX,
     MANIFEST,
+    Certificate,
     Registry,
     TokenServer,
     Uploader,
@@ -28,11 +29,13 @@ from tests.registry import (
     layer_of,
     push_image,
 )
-from tests.transfer import QUICK, Host
+from tests.transfer import Host
 
 T = TypeVar("T")
 LAYERS = [layer_of({"a": b"x" * 1000}), layer_of({"b": os.urandom(2_500_000)}), layer_of({"c": b"z"})]
 ALICE = Credentials("alice", "secret")
+PATIENT = Deadlines(retry_s=0.01)
+"""For gates that are held as long as a loaded machine takes."""
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +56,7 @@ def on_host(
     directory: Path,
     script: Callable[[Host], Awaitable[T]],
     *,
-    deadlines: Deadlines = QUICK,
+    deadlines: Deadlines = PATIENT,
     mirrors: tuple[str, ...] = (),
 ) -> T:
     async def run() -> T:
@@ -478,3 +481,42 @@ def test_loaded_image_travels_compressed_and_keeps_its_digest(registry: Registry
         assert host.images.has_layer(image.config.diff_ids[0])
 
     on_host(tmp_path / "other", fetch)
+
+
+def test_certificates(tmp_path: Path) -> None:
+    """Unknown ones are refused, but of insecure registries; `certs.d` makes them known, and shows ours."""
+
+    async def pull(directory: Path, host_name: str, **options: Any) -> str:
+        async with Host(directory, **options) as host:
+            try:
+                await host.pull(f"{host_name}/x:1")
+            except OnggiError as error:
+                return str(error)
+        return ""
+
+    certificate = Certificate(tmp_path / "certificate")
+    with Registry(tmp_path / "registry", certificate=certificate) as registry:
+        name = registry.host
+        url = f'Get "https://{name}/v2/"'
+        unknown = f"{url}: tls: failed to verify certificate: x509: certificate signed by unknown authority"
+        words = f"manifest for {name}/x:1 not found: manifest unknown: manifest unknown"
+        assert asyncio.run(pull(tmp_path / "1", name, insecure=())) == unknown
+        assert asyncio.run(pull(tmp_path / "2", name)) == words
+        known = tmp_path / "certs.d" / name
+        known.mkdir(parents=True)
+        (known / "ca.crt").write_bytes(certificate.path.read_bytes())
+        trusting: dict[str, Any] = {"insecure": (), "certificates": [tmp_path / "certs.d"]}
+        assert asyncio.run(pull(tmp_path / "3", name, **trusting)) == words
+    shown = Certificate(tmp_path / "shown", asked_of_clients=True)
+    with Registry(tmp_path / "strict", certificate=shown) as registry:
+        name = registry.host
+        known = tmp_path / "certs.d" / name
+        known.mkdir(parents=True)
+        (known / "ca.crt").write_bytes(shown.path.read_bytes())
+        refused = asyncio.run(pull(tmp_path / "4", name, **trusting))
+        assert refused.startswith(f'Get "https://{name}/v2/": ')
+        (known / "client.cert").write_bytes(shown.path.read_bytes())
+        (known / "client.key").write_bytes(shown.key.read_bytes())
+        assert asyncio.run(pull(tmp_path / "5", name, **trusting)) == (
+            f"manifest for {name}/x:1 not found: manifest unknown: manifest unknown"
+        )

@@ -204,3 +204,53 @@ def test_certificates_of_a_registry(tmp_path: Path) -> None:
     (directory / "ca.crt").write_text("x")
     with pytest.raises(System, match=r"ca\.crt can't be used: "):
         found("192.0.2.1:5000", certificates=[tmp_path])
+
+
+def test_hosts_file_names_mirrors_of_any_registry(tmp_path: Path) -> None:
+    directory = tmp_path / "192.0.2.1:5000"
+    directory.mkdir()
+    (directory / "hosts.toml").write_text(
+        """
+        server = "https://192.0.2.2"
+        [host."https://192.0.2.3:8443/base"]
+          capabilities = ["pull"]
+          skip_verify = true
+        [host."192.0.2.4"]
+        [host."https://192.0.2.5"]
+          capabilities = ["push"]
+        """
+    )
+    assert found("192.0.2.1:5000", certificates=[tmp_path]) == [
+        "https://192.0.2.3:8443/base any", "https://192.0.2.4 verified", "https://192.0.2.2 verified",
+    ]  # fmt: skip
+    assert found("192.0.2.9", certificates=[tmp_path]) == ["https://192.0.2.9 verified"]
+    (tmp_path / "_default").mkdir()
+    (tmp_path / "_default" / "hosts.toml").write_text('[host."https://192.0.2.7"]')
+    assert found("192.0.2.9", certificates=[tmp_path]) == ["https://192.0.2.7 verified", "https://192.0.2.9 verified"]
+    endpoints = asyncio.run(Endpoints(RegistryOptions(certificates=[tmp_path])).of("192.0.2.1:5000", mirrors=True))
+    assert [(endpoint.mirror, endpoint.resolves) for endpoint in endpoints] == [
+        (True, False),
+        (True, True),
+        (False, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("server = 1", "Expected `str | null`, got `int` - at `$.server`"),
+        ('[host."https://a"]\noverride_path = true',
+         "Object contains unknown field `override_path` - at `$.host[...]`"),
+        ('[host."ftp://a"]', "'ftp://a' is no http or https URL"),
+        ('[host."https://a"]\ncapabilities = ["fly"]', "unknown capability 'fly'"),
+        ('ca = "x"', "settings of the server, but no server"),
+        ("[", "Invalid "),
+    ],
+)  # fmt: skip
+def test_hosts_files_that_are_not_understood(tmp_path: Path, text: str, words: str) -> None:
+    directory = tmp_path / "192.0.2.1"
+    directory.mkdir()
+    (directory / "hosts.toml").write_text(text)
+    with pytest.raises(System) as caught:
+        found("192.0.2.1", certificates=[tmp_path])
+    assert str(caught.value).startswith(f"{directory / 'hosts.toml'} can't be understood: {words}")

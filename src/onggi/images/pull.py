@@ -161,7 +161,8 @@ class Pull:
             self._services.registries.clients(self._reference.registry, self._credentials, mirrors=True)
         ) as clients:
             async for client in clients:
-                yield Repository(client, self._reference.repository)
+                if client.endpoint.resolves or self._reference.digest:
+                    yield Repository(client, self._reference.repository)
 
     async def _find(self) -> _Found:
         """The document that the reference names. What a mirror lacks or garbles is asked of the registry itself."""

@@ -2,8 +2,8 @@
 
 docker.io lives at registry-1.docker.io, behind its mirrors if there are any. A registry is spoken to by HTTPS with a
 verified certificate. One that the daemon was told is insecure (by name or by network; loopback is so by default) may
-show any certificate, and is spoken to by plain HTTP where it does not speak TLS. Directories `certs.d/HOST:PORT/` hold
-its own authorities (`*.crt`) and our certificates for it (`NAME.cert` with `NAME.key`), as for Docker.
+show any certificate, and is spoken to by plain HTTP where it does not speak TLS. `certs.d/HOST:PORT/hosts.toml` names
+mirrors for any registry (see `hosts_file`).
 """
 
 import asyncio
@@ -15,8 +15,10 @@ from pathlib import Path
 
 from yarl import URL
 
-from onggi.errors import InvalidParameter, System
+from onggi.errors import InvalidParameter
 from onggi.images.remote.address import Scope, beside, look_up
+from onggi.images.remote.hosts_file import ConfiguredHost, HostsFile, read_hosts_file
+from onggi.images.remote.trust import Trust
 from onggi.oci.reference import DOCKER_HUB
 
 DOCKER_HUB_URL = URL("https://registry-1.docker.io")
@@ -47,6 +49,8 @@ class Endpoint:
     around: frozenset[Scope]
     """Where its answers may point to."""
     mirror: bool = False
+    resolves: bool = True
+    """May be asked what a tag means."""
 
     @property
     def origin(self) -> tuple[str, str, int]:
@@ -65,11 +69,11 @@ def origin_of(url: URL) -> tuple[str, str, int]:
 
 
 class Endpoints:
-    """Finds the endpoints of registries. Contexts for TLS are made once for each set of certificates."""
+    """Finds the endpoints of registries."""
 
     def __init__(self, options: RegistryOptions) -> None:
         self._options = options
-        self._contexts: dict[object, ssl.SSLContext] = {}
+        self._trust = Trust(options.certificates)
         self._mirrors = [_mirror_url(text) for text in options.mirrors]
         self._networks = []
         self._names = set()
@@ -80,73 +84,49 @@ class Endpoints:
                 self._names.add(entry.lower())
 
     async def of(self, registry: str, *, mirrors: bool = False) -> list[Endpoint]:
-        """In the order to try. `mirrors` for what only reads. Raises System for certificates that can't be read."""
+        """In the order to try. `mirrors` for what only reads. Raises System for files that can't be used."""
+        own = DOCKER_HUB_URL if registry == DOCKER_HUB else URL(f"https://{registry}", encoded=True)
+        file = await asyncio.to_thread(self._hosts_file, registry)
         found: list[Endpoint] = []
-        if registry == DOCKER_HUB:
-            if mirrors:
-                for url in self._mirrors:
-                    found += await self._of_host(url, mirror=True)
-            return found + await self._of_host(DOCKER_HUB_URL)
-        return await self._of_host(URL(f"https://{registry}", encoded=True))
+        if mirrors:
+            for url in self._mirrors if registry == DOCKER_HUB else ():
+                found += await self._of_host(url, mirror=True)
+            for host in file.mirrors if file else ():
+                if "pull" in host.capabilities:
+                    found += await self._of_host(host.url, host, mirror=authority_of(host.url) != authority_of(own))
+        if file is not None and file.server is not None:
+            return found + await self._of_host(file.server.url, file.server)
+        return found + await self._of_host(own)
 
-    async def _of_host(self, url: URL, *, mirror: bool = False) -> list[Endpoint]:
+    def _hosts_file(self, registry: str) -> HostsFile | None:
+        for name in (registry, "_default"):
+            for directory in self._options.certificates:
+                if (found := read_hosts_file(directory / name)) is not None:
+                    return found
+        return None
+
+    async def _of_host(self, url: URL, host: ConfiguredHost | None = None, *, mirror: bool = False) -> list[Endpoint]:
         addresses = await look_up(url.host or "")
         insecure = self._is_insecure(url, addresses)
-        around = beside(addresses)
-        tls = await asyncio.to_thread(self._context, _authority(url), verify=not insecure)
-        found = [Endpoint(url, tls, around, mirror)]
+        verify = not insecure and not (host is not None and host.skip_verify)
+        authorities, pairs = (host.authorities, host.pairs) if host is not None else ((), ())
+        tls = await asyncio.to_thread(self._trust.context, authority_of(url), authorities, pairs, verify=verify)
+        resolves = host is None or "resolve" in host.capabilities
+        found = [Endpoint(url, tls, beside(addresses), mirror, resolves)]
         if insecure and url.scheme == "https":
             port = url.explicit_port
             plain = url.with_scheme("http") if port is not None else url.with_scheme("http").with_port(None)
-            found.append(Endpoint(plain, tls, around, mirror))
+            found.append(Endpoint(plain, tls, beside(addresses), mirror, resolves))
         return found
 
     def _is_insecure(self, url: URL, addresses: Sequence[str]) -> bool:
-        if url.scheme == "http" or {_authority(url), url.host} & self._names:
+        if url.scheme == "http" or {authority_of(url), url.host} & self._names:
             return True
         return any(ip_address(a.partition("%")[0]) in network for a in addresses for network in self._networks)
 
-    def _context(self, authority: str, *, verify: bool) -> ssl.SSLContext:
-        files = [
-            path
-            for directory in self._options.certificates
-            for path in _listing(directory / authority)
-            if path.suffix in {".crt", ".cert", ".key"}
-        ]
-        key = (verify, *((path, path.stat().st_mtime_ns) for path in files))
-        if (known := self._contexts.get(key)) is not None:
-            return known
-        context = ssl.create_default_context()
-        if not verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        for path in files:
-            try:
-                if path.suffix == ".crt":
-                    context.load_verify_locations(path)
-                elif path.suffix == ".cert":
-                    if (secret := path.with_suffix(".key")) not in files:
-                        raise System(
-                            f"missing key {secret.name} for client certificate {path.name}. "
-                            "CA certificates must use the extension .crt"
-                        )
-                    context.load_cert_chain(path, secret)
-                elif path.with_suffix(".cert") not in files:
-                    raise System(f"missing client certificate {path.stem}.cert for key {path.name}")
-            except (OSError, ssl.SSLError) as error:
-                raise System(f"{path} can't be used: {error}") from error
-        self._contexts[key] = context
-        return context
 
-
-def _listing(directory: Path) -> list[Path]:
-    try:
-        return sorted(directory.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _authority(url: URL) -> str:
+def authority_of(url: URL) -> str:
+    """Host and, where it is written, port."""
     port = f":{url.explicit_port}" if url.explicit_port is not None else ""
     host = url.host or ""
     return f"[{host}]{port}" if ":" in host else f"{host}{port}"

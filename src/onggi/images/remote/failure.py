@@ -216,9 +216,20 @@ def _why(error: BaseException) -> str:
     return printable(error) or type(error).__name__
 
 
+_CERTIFICATE_WORDS = {
+    10: "x509: certificate has expired or is not yet valid",
+    9: "x509: certificate has expired or is not yet valid",
+    18: "x509: certificate signed by unknown authority",
+    19: "x509: certificate signed by unknown authority",
+    20: "x509: certificate signed by unknown authority",
+    21: "x509: certificate signed by unknown authority",
+}
+"""Go's words for OpenSSL's codes (X509_V_ERR_*)."""
+
+
 def _tls_words(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return printable(error.verify_message)
+        return _CERTIFICATE_WORDS.get(error.verify_code, f"x509: {printable(error.verify_message)}")
     if isinstance(error, ssl.SSLError):
         return printable(error.reason or error)
     return printable(error)

@@ -8,6 +8,7 @@ import os
 import sys
 
 from onggi.cli import terminal
+from onggi.cli.failure import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,6 +111,8 @@ def _write_all(descriptor: int, data: bytes) -> None:
     while view:
         try:
             view = view[os.write(descriptor, view) :]
+        except BrokenPipeError:
+            raise Failure(f"write /dev/{'stderr' if descriptor == 2 else 'stdout'}: broken pipe") from None
         except BlockingIOError:  # somebody else made our terminal non-blocking
             import select
 

@@ -20,7 +20,7 @@ def commit(invocation: "Invocation", found: "Arguments") -> int:
         from onggi.cli.commands.pull import reference
 
         name = reference(found.words[1]).with_default_tag()
-        query["repo"] = name.familiar_name
+        query["repo"] = name.name
         query["tag"] = name.tag or ""
     if found.texts("change"):
         query["changes"] = found.texts("change")

@@ -53,6 +53,6 @@ def tag(invocation: "Invocation", found: "Arguments") -> int:
         raise Failure(f'Error parsing reference: "{target}" is not a valid repository/tag: {failure}') from None
     if name.digest:
         raise Failure("refusing to create a tag with a digest reference")
-    query = {"repo": name.familiar_name, "tag": name.tag or "latest"}
+    query = {"repo": name.name, "tag": name.tag or "latest"}
     invocation.client.post(f"/images/{quote(source, '/:@')}/tag", query)
     return 0

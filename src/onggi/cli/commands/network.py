@@ -170,7 +170,7 @@ def connect(invocation: "Invocation", found: "Arguments") -> int:
         addresses["LinkLocalIPs"] = found.texts("link-local-ip")
     settings["IPAMConfig"] = addresses
     settings["Links"] = found.texts("link") or None
-    settings["Aliases"] = found.texts("alias") or None
+    settings["Aliases"] = found.texts("alias")
     settings["DriverOpts"] = mapping(found.texts("driver-opt"))
     settings["GwPriority"] = found.number("gw-priority")
     body = {"Container": container, "EndpointConfig": settings}

@@ -47,7 +47,7 @@ def fetch(
     """Pull an image and show the progress."""
     from onggi.cli import progress
 
-    query: dict[str, Any] = {"fromImage": image.familiar_name}
+    query: dict[str, Any] = {"fromImage": image.name}
     if not all_tags:
         query["tag"] = str(image.digest or image.tag or "latest")
     if platform:
@@ -104,7 +104,7 @@ def push(invocation: "Invocation", found: "Arguments") -> int:
     if not quiet:
         sys.stdout.write(f"The push refers to repository [{image.name}]\n")
     sys.stdout.flush()
-    answer = invocation.client.call("POST", f"/images/{image.familiar_name}/push", query, headers=headers)
+    answer = invocation.client.call("POST", f"/images/{image.name}/push", query, headers=headers)
     messages = (message for message in answer.objects() if "The push refers to" not in str(message.get("status", "")))
     if not quiet:
         progress.show(messages)

@@ -71,7 +71,8 @@ def create(invocation: "Invocation", found: "Arguments") -> int:
         "DriverOpts": mapping(found.texts("opt")),
         "Labels": mapping(found.texts("label")),
     }
-    answer = invocation.client.post("/volumes/create", body=body)
+    given = {key: value for key, value in body.items() if value}
+    answer = invocation.client.post("/volumes/create", body=given)
     sys.stdout.write(f"{answer['Name']}\n")
     return 0
 

@@ -1,6 +1,7 @@
 """Published ports: what is asked for, which port of the host it gets, and holding that port against others."""
 
 import errno
+import random
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -158,8 +159,9 @@ class HostPorts:
             self.hold(port, address)
             return port
         low, high = (wish.first, wish.last) if wish.first else _ephemeral_range()
-        start = self._next.get(wish.protocol, low) if not wish.first else low
         span = high - low + 1
+        # From a place of its own on: another engine that died may have left its rules for the first ports.
+        start = self._next.get(wish.protocol, low + random.randrange(span)) if not wish.first else low
         for step in range(span):
             number = low + (start - low + step) % span
             port = PublishedPort(wish.protocol, wish.container_port, wish.host_ip, number)

@@ -27,7 +27,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="onggi-bench-") as directory:
         archive = Path(directory) / "busybox.tar"
         busybox_archive(archive, name="busybox:latest")
-        with Engine(Path(directory), 50) as engine:
+        with Engine(Path(directory)) as engine:
             onggi = Side("onggi", engine.socket, [str(Path(__file__).parent.parent / "scripts/onggi")], engine.pid)
             docker = Side("docker", peer_socket(), [docker_command()], None)
             for side in (onggi, docker):

@@ -1,7 +1,7 @@
 """What integration and conformance tests climb on: engine → image → container, each cleaned up by the fixture that made it.
 
 Needs root. Each worker process has an engine of its own: roots beneath its temporary directory, a bridge named after
-its process, a subnet after its number, so that suites run side by side and beside a Docker.
+its process, as is its subnet, so that suites run side by side and beside a Docker.
 """
 
 import os
@@ -24,12 +24,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def worker(worker_id: str) -> int:
-    """The number of this test process, 0 when there is one."""
-    return int(worker_id.removeprefix("gw")) if worker_id.startswith("gw") else 0
-
-
-@pytest.fixture(scope="session")
 def busybox_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An image as `docker save` writes it, made of this machine's own static busybox."""
     path = tmp_path_factory.mktemp("image") / "busybox.tar"
@@ -38,18 +32,18 @@ def busybox_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory, worker: int, busybox_tar: Path) -> Iterator[Engine]:
+def engine(tmp_path_factory: pytest.TempPathFactory, busybox_tar: Path) -> Iterator[Engine]:
     """An engine with `busybox:latest` in it, shared by the tests of this process."""
-    with Engine(tmp_path_factory.mktemp("engine"), worker) as running:
+    with Engine(tmp_path_factory.mktemp("engine")) as running:
         running.docker("load", "-i", str(busybox_tar), check=True)
         yield running
     assert census(running) == []
 
 
 @pytest.fixture
-def own_engine(tmp_path: Path, worker: int, busybox_tar: Path) -> Iterator[Engine]:
+def own_engine(tmp_path: Path, busybox_tar: Path) -> Iterator[Engine]:
     """An engine for one test alone, with `busybox:latest` in it: to be killed, restarted, filled."""
-    with Engine(tmp_path, worker, number=1) as running:
+    with Engine(tmp_path, number=1) as running:
         running.docker("load", "-i", str(busybox_tar), check=True)
         yield running
     assert census(running) == []

@@ -19,14 +19,16 @@ STOP_S = 60
 class Engine:
     """`onggi daemon` on roots and a bridge of its own. Enter to start; leave to remove its containers and stop it."""
 
-    def __init__(self, directory: Path, worker: int, *, number: int = 0, options: tuple[str, ...] = ()) -> None:
+    def __init__(self, directory: Path, *, number: int = 0, options: tuple[str, ...] = ()) -> None:
         self.directory = directory
         # A socket's path is limited to 108 bytes, and pytest's directories are long.
         self.exec_root = Path(f"/run/onggi-test-{os.getpid()}-{number}")
         self.data_root = directory / "data"
         self.socket = self.exec_root / "onggi.sock"
         self.bridge = f"ogt{os.getpid() % 100000}-{number}"
-        self.subnet = f"10.{200 + number}.{100 + worker}"
+        # Of this process alone: other suites may run on the machine.
+        place = 2 * os.getpid() + number
+        self.subnet = f"10.{100 + place // 250 % 100}.{place % 250}"
         self.log = directory / "daemon.log"
         self.options = options
         self._process: subprocess.Popen[bytes] | None = None

@@ -71,8 +71,8 @@ def names(compiled: plan.Plan) -> list[str]:
 
 def test_a_start_reads_from_top_to_bottom() -> None:
     assert names(plan.plan(spec(), HOST, ROOT)) == [
-        "CreateCgroup", "OpenCgroup", "Clone", "DieWithParent", "HideFromTracers", "JoinCgroup", "OpenSource",
-        "Privatise", "MountOverlay", "Mount", "Mount", "Bind", "MakeDevices", "LinkDevices", "ReadOnly", "Mask",
+        "CreateCgroup", "OpenCgroup", "Clone", "DieWithParent", "HideFromTracers", "JoinCgroup", "MountOverlay",
+        "OpenSource", "Privatise", "AttachRoot", "Mount", "Mount", "Bind", "MakeDevices", "LinkDevices", "ReadOnly", "Mask",
         "PivotRoot", "SetHostname", "NewKeyring", "NewSession", "ResolveUser", "SetStreams", "ResetSignals",
         "ChangeDirectory", "LimitBounding", "BecomeUser", "ChangeDirectory", "SetCapabilities", "FindProgram",
         "Execute",
@@ -84,7 +84,7 @@ def test_what_must_come_before_what() -> None:
     full = names(plan.plan(linux(seccomp=seccomp), HOST, ROOT, network=True))
     order = full.index
     assert order("JoinCgroup") < order("JoinNamespace"), "in its group before anything else"
-    assert order("OpenSource") < order("Privatise") < order("MountOverlay")
+    assert order("MountOverlay") < order("OpenSource") < order("Privatise") < order("AttachRoot")
     assert order("Mask") < order("PivotRoot") < order("ResolveUser"), "the container's own passwd"
     assert order("SetStreams") < order("ChangeDirectory"), "no host descriptor while the cwd is set"
     assert order("LimitBounding") < order("BecomeUser") < order("LoadSeccomp") < order("SetCapabilities")

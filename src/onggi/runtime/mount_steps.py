@@ -49,7 +49,7 @@ class Privatise(Step):
 
 
 class MountOverlay(Step):
-    """Mount the container's overlay over the host's root, as the mount that will become the root."""
+    """Make the container's overlay, still detached. First of all mounts, so that the mount table begins with it."""
 
     FIELDS = ("lower", "upper", "work", "volatile", "one_by_one")
     lower: "list[str]"
@@ -62,13 +62,13 @@ class MountOverlay(Step):
         return "error mounting the container's root"
 
     def execute(self, setup: Setup) -> None:
-        root = mount.overlay(self.lower, self.upper, self.work, volatile=self.volatile, one_by_one=self.one_by_one)
-        mount.move_mount(root, mount.AT_FDCWD, path="/")
-        setup.root = root
+        setup.root = mount.overlay(
+            self.lower, self.upper, self.work, volatile=self.volatile, one_by_one=self.one_by_one
+        )
 
 
 class BindRoot(Step):
-    """Bind a directory over the host's root, with what is mounted below it."""
+    """Copy the mount of a directory, with what is mounted below it, as the root; still detached."""
 
     FIELDS = ("path",)
     path: str
@@ -78,10 +78,15 @@ class BindRoot(Step):
 
     def execute(self, setup: Setup) -> None:
         with Fd(os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)) as directory:
-            root = mount.open_tree(directory, recursive=True)
-        mount.set_attributes(root, propagation=mount.MS_PRIVATE, recursive=True)
-        mount.move_mount(root, mount.AT_FDCWD, path="/")
-        setup.root = root
+            setup.root = mount.open_tree(directory, recursive=True)
+        mount.set_attributes(setup.root, propagation=mount.MS_PRIVATE, recursive=True)
+
+
+class AttachRoot(Step):
+    """Put the root over the host's, where `PivotRoot` takes it from."""
+
+    def execute(self, setup: Setup) -> None:
+        mount.move_mount(setup.root_fd(), mount.AT_FDCWD, path="/")
 
 
 class PropagateRoot(Step):

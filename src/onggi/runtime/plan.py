@@ -250,7 +250,7 @@ def _mounts(spec: Spec, linux: Linux, root: OverlayRoot | DirectoryRoot, host: H
         top: Step = mounts.MountOverlay(list(root.lower), root.upper, root.work, root.volatile, host.overlay_one_by_one)
     else:
         top = mounts.BindRoot(root.path)
-    return [*sources, mounts.Privatise(), top, *attached]
+    return [top, *sources, mounts.Privatise(), mounts.AttachRoot(), *attached]
 
 
 def _bind(number: int, entry: MountSpec, options: mount_options.Options) -> Step:

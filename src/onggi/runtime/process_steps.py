@@ -10,7 +10,7 @@ from onggi.linux import capability, mount, process, seccomp, terminal
 from onggi.linux.fd import Fd
 from onggi.linux.path import RESOLVE_BENEATH, make_directory, openat2
 from onggi.runtime import users
-from onggi.runtime.steps import Setup, StartFailure, Step
+from onggi.runtime.steps import Setup, StartFailure, Step, lower
 
 _SIGNALS = frozenset(range(1, 65)) - {9, 19, 32, 33}
 """All but SIGKILL and SIGSTOP, and the two that the C library keeps for itself."""
@@ -55,7 +55,7 @@ class SetLimits(Step):
             try:
                 process.set_limit(number, soft, hard)
             except OSError as error:
-                words = f"error setting rlimit type {number}: {_lower(error)}"
+                words = f"error setting rlimit type {number}: {lower(error)}"
                 raise StartFailure(self.name, error.errno or 0, words, 128) from error
 
 
@@ -316,7 +316,7 @@ class ChangeDirectory(Step):
         except OSError as error:
             if not self.again and error.errno == 13:  # EACCES
                 return
-            words = f"chdir to cwd ({quote(self.path)}) set in config.json failed: {_lower(error)}"
+            words = f"chdir to cwd ({quote(self.path)}) set in config.json failed: {lower(error)}"
             raise StartFailure(self.name, error.errno or 0, words, 126) from error
         setup.entered = True
         try:
@@ -374,8 +374,8 @@ class Execute(Step):
             os.execve(setup.program, arguments, setup.environment)
         except OSError as error:
             if error.errno == 7:  # E2BIG
-                raise StartFailure(self.name, 7, f"exec {setup.program}: {_lower(error)}", 126) from error
-            os.write(2, f"exec {setup.program}: {_lower(error)}\n".encode("utf-8", "surrogateescape"))
+                raise StartFailure(self.name, 7, f"exec {setup.program}: {lower(error)}", 126) from error
+            os.write(2, f"exec {setup.program}: {lower(error)}\n".encode("utf-8", "surrogateescape"))
             os._exit(_EXEC_FAILED)
 
 
@@ -425,15 +425,9 @@ def _program_words(name: str, error: OSError) -> str:
         return "is a directory: permission denied"
     if error.errno == 13 and isinstance(error, PermissionError) and error.filename == name:
         return "permission denied"
-    return f"stat {name}: {_lower(error)}"
+    return f"stat {name}: {lower(error)}"
 
 
 def quote(text: str) -> str:
     """In double quotes, ASCII only: what is not printable never reaches a terminal."""
     return dumps(text)
-
-
-def _lower(error: OSError) -> str:
-    """errno in Go's words: without a capital."""
-    words = error.strerror or "error"
-    return words[:1].lower() + words[1:]

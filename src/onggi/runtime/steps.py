@@ -172,5 +172,11 @@ def failure_of(step: Step, error: BaseException) -> StartFailure:
         return error
     if isinstance(error, OSError):
         where = f" {error.filename}" if isinstance(error.filename, str) and error.filename else ""
-        return StartFailure(step.name, error.errno or 0, f"{step.subject()}:{where} {error.strerror}", 128)
+        return StartFailure(step.name, error.errno or 0, f"{step.subject()}:{where} {lower(error)}", 128)
     return StartFailure(step.name, 0, f"{step.subject()}: {type(error).__name__}: {error}", 128)
+
+
+def lower(error: OSError) -> str:
+    """errno in Go's words, which scripts match on: without a capital."""
+    words = error.strerror or "error"
+    return words[:1].lower() + words[1:]

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from onggi.images.layer import Extraction, LayerFailure
 from onggi.images.tar_reader import MalformedArchive, TarReader
+from onggi.linux import tree
+from onggi.linux.fd import Fd
 from tests.archives import pax, raw
 from tests.images import Entry, directory, file, hardlink, layer, special, symlink
 
@@ -153,6 +155,8 @@ def test_names_too_long_are_refused(tmp_path: Path) -> None:
         base = tmp_path / name[:1]
         base.mkdir()
         assert refused(base, layer([file(name)])) == sentence
+    with Fd(os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)) as here:
+        tree.remove(here, "d")  # deeper than pytest's own clean-up can go
 
 
 # Links (C40, C41, C44)

@@ -107,7 +107,8 @@ class WorkerProcess:
         try:
             message = await loop.sock_recv(self._control, MESSAGE_LIMIT_BYTES + 1)
         except ConnectionResetError:
-            message = b""
+            # A worker that ended without reading all we sent; what it said before is still there (unix(7)).
+            message = await loop.sock_recv(self._control, MESSAGE_LIMIT_BYTES + 1)
         return _read_result(message, self._task)
 
 

@@ -1,14 +1,16 @@
 """How a worker gives up everything but its directory, before it reads bytes that may be hostile.
 
 Afterwards its root is that directory and holds nothing else; it has no network, no descriptors but those named, no
-capability but what making files needs, and can gain none. Nothing can be imported any more: Python would look for it
-by path, in the foreign directory, and run it. Part of the worker's half.
+capability but what making files needs, and can gain none; system calls that such work does not need are refused.
+Nothing can be imported any more: Python would look for it by path, in the foreign directory, and run it. Part of the
+worker's half.
 """
 
 import os
 import resource
 import sys
 
+from onggi.images.filter import program
 from onggi.linux.capability import last, limit_bounding, mask, set_capabilities
 from onggi.linux.mount import MS_PRIVATE, move_mount, open_tree, pivot_root, set_attributes
 from onggi.linux.process import (
@@ -25,6 +27,7 @@ from onggi.linux.process import (
     prctl,
     unshare,
 )
+from onggi.linux.seccomp import load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +47,7 @@ def confine(directory: int, keep: "Iterable[int]", capabilities: "Iterable[str]"
 
     `parent` is the pid that started it: with it this process dies. Raises OSError when a step fails: the caller ends.
     """
+    calls = program(os.uname().machine)
     prctl(PR_SET_PDEATHSIG, _SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
@@ -58,6 +62,7 @@ def confine(directory: int, keep: "Iterable[int]", capabilities: "Iterable[str]"
         highest = last()  # from /proc, while that is there
         pivot_root(tree)
     restrict(keep, capabilities, highest, descriptors=descriptors)
+    load(calls, 0)
 
 
 def restrict(keep: "Iterable[int]", capabilities: "Iterable[str]", highest: int, *, descriptors: int = 64) -> None:

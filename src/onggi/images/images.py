@@ -178,6 +178,10 @@ class Images:
 
     # What a pull, load or commit needs
 
+    async def quiet(self) -> None:
+        """Wait until all that was to be deleted so far is gone, or has been found in use."""
+        await self._rubbish.empty()
+
     def lease(self) -> Lease:
         return Lease(self._database, self)
 

@@ -106,6 +106,9 @@ class Extraction:
         while (entry := reader.next()) is not None:
             try:
                 self._place(entry, reader, makers[entry.kind])
+            except LayerFailure as failure:
+                failure.path = entry.name
+                raise
             except OSError as error:
                 if error.errno in _ARCHIVES_FAULT:
                     raise LayerFailure(os.strerror(error.errno or 0), entry.name) from error

@@ -45,12 +45,10 @@ class _Stream:
         self._control = control
         self._descriptor = descriptor
         self._start = b""
+        self._ended = False
 
     def wait(self, size: int) -> bytes:
-        while len(self._start) < size:
-            data = os.read(self._descriptor, _READ_BYTES)
-            if not data:
-                break
+        while len(self._start) < size and (data := self._receive()):
             self._start += data
         return self._start
 
@@ -58,9 +56,14 @@ class _Stream:
         if self._start:
             data, self._start = self._start, b""
             return data
-        data = os.read(self._descriptor, _READ_BYTES)
-        if not data and self._control.recv(16)[:1] != b"f":
-            os._exit(1)  # the client hung up before its end
+        return self._receive()
+
+    def _receive(self) -> bytes:
+        data = b"" if self._ended else os.read(self._descriptor, _READ_BYTES)
+        if not data and not self._ended:
+            if self._control.recv(16)[:1] != b"f":
+                os._exit(1)  # the client hung up before its end
+            self._ended = True
         return data
 
 

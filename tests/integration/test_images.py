@@ -663,9 +663,11 @@ def test_a_worker_that_is_taken_over_reaches_nothing(tmp_path: Path) -> None:
 def test_a_worker_that_lies_is_not_believed(tmp_path: Path) -> None:
     good = "0" * 64
     assert _read_result(f"={good} 1 2".encode(), "work") == (f"sha256:{good}", 1, 2)
-    for message in (b"", b"=", f"={good} 1".encode(), f"={good} -1 2".encode(), f"={good} 1 2 3".encode(),
-                    b"=../../x 1 2",
-                    f"={good} {'9' * 30} 2".encode(), b"\x80\x04pickle.", b"!machine 99999\0", b"!unknown x\0", b"?"):  # fmt: skip
+    lies = [
+        b"", b"=", f"={good} 1".encode(), f"={good} -1 2".encode(), f"={good} 1 2 3".encode(), b"=../../x 1 2",
+        f"={good} {'9' * 30} 2".encode(), b"\x80\x04pickle.", b"!machine 99999\0", b"!unknown x\0", b"?",
+    ]  # fmt: skip
+    for message in lies:
         with pytest.raises((System, InvalidParameter)):
             _read_result(message, "work")
     with pytest.raises(Integrity) as refused:

@@ -20,15 +20,15 @@ from onggi.oci.platform import parse_platform
 from onggi.oci.reference import Reference
 from onggi.state.database import Database
 
-QUICK = Deadlines(connect_s=5, document_s=5, idle_s=2, trickle_s=1, trickle_bytes=1000, retry_s=0.01, patience_s=0.1)
-"""For registries that stall on purpose."""
+IMPATIENT = Deadlines(retry_s=0.01, patience_s=0.1)
+"""No pauses between tries, but as long for each as a loaded machine may take."""
 
 
 class Host:
     """Enter it to pull and push."""
 
     def __init__(
-        self, directory: Path, *, deadlines: Deadlines = QUICK, mirrors: Sequence[str] = (),
+        self, directory: Path, *, deadlines: Deadlines = IMPATIENT, mirrors: Sequence[str] = (),
         insecure: Sequence[str] = ("127.0.0.0/8",), certificates: Sequence[Path] = (),
     ) -> None:  # fmt: skip
         self.directory = directory

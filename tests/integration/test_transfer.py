@@ -29,13 +29,11 @@ from tests.registry import (
     layer_of,
     push_image,
 )
-from tests.transfer import Host
+from tests.transfer import IMPATIENT, Host
 
 T = TypeVar("T")
 LAYERS = [layer_of({"a": b"x" * 1000}), layer_of({"b": os.urandom(2_500_000)}), layer_of({"c": b"z"})]
 ALICE = Credentials("alice", "secret")
-PATIENT = Deadlines(retry_s=0.01)
-"""For gates that are held as long as a loaded machine takes."""
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +54,7 @@ def on_host(
     directory: Path,
     script: Callable[[Host], Awaitable[T]],
     *,
-    deadlines: Deadlines = PATIENT,
+    deadlines: Deadlines = IMPATIENT,
     mirrors: tuple[str, ...] = (),
 ) -> T:
     async def run() -> T:
@@ -301,6 +299,7 @@ class Watched:
         self.waits = asyncio.Event()
         self._identity = digest[7:19]
         self.task = asyncio.create_task(host.transfer.pull(Reference.parse(name), self._progress))
+        self.task.add_done_callback(lambda _: self.waits.set())
 
     def _progress(self, line: dict[str, Any]) -> None:
         self.lines.append(line)

@@ -6,7 +6,6 @@ The compressed blob stays in the content store and the image's manifest names it
 finds it, with the same digest. Where another image has the layer compressed already, that blob is taken.
 """
 
-import asyncio
 from collections.abc import Mapping
 from concurrent.futures import Executor
 
@@ -16,6 +15,7 @@ from isal import isal_zlib
 from onggi.content.store import Store
 from onggi.images.image import Image
 from onggi.images.images import Images
+from onggi.images.in_thread import in_thread
 from onggi.images.lease import Lease
 from onggi.images.unpack import Integrity
 from onggi.oci.descriptor import DOCKER_LAYER, DOCKER_LAYER_GZIP, OCI_LAYER, OCI_LAYER_GZIP, Descriptor
@@ -63,9 +63,8 @@ def _known(images: Images) -> Mapping[Digest, Descriptor]:
 
 
 async def _compress(blobs: Store, executor: Executor, layer: Descriptor, lease: Lease) -> Descriptor:
-    loop = asyncio.get_running_loop()
     squeeze = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _GZIP_BITS)
-    file = await loop.run_in_executor(executor, blobs.open, layer.digest)
+    file = await in_thread(executor, lambda: blobs.open(layer.digest))
     with file, blobs.ingest(f"compress-{layer.digest}") as ingest:
         ingest.restart()
 
@@ -74,16 +73,10 @@ async def _compress(blobs: Store, executor: Executor, layer: Descriptor, lease: 
             ingest.write(squeeze.compress(data) if data else squeeze.flush())
             return bool(data)
 
-        while True:
-            step = loop.run_in_executor(executor, piece)
-            try:
-                if not await asyncio.shield(step):
-                    break
-            except asyncio.CancelledError:
-                await asyncio.wait({step})  # the thread must be done before the files are closed
-                raise
+        while await in_thread(executor, piece):
+            pass
         size = ingest.offset
-        digest = await loop.run_in_executor(executor, ingest.commit)
+        digest = await in_thread(executor, ingest.commit)
     if not await lease.hold_blob(digest):
         raise Integrity(f"content {digest} was removed while it was being made; try again")
     return Descriptor(media_type=_COMPRESSED[layer.media_type], digest=digest, size=size)

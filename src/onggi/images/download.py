@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 
 from onggi.content.store import Ingest, UnexpectedContent
+from onggi.images.in_thread import in_thread
 from onggi.images.progress import LayerRow
 from onggi.images.remote.failure import AnswerBusy, AnswerFailed, Unreachable
 from onggi.images.remote.repository import Repository
@@ -15,8 +16,6 @@ from onggi.oci.descriptor import Descriptor
 log = logging.getLogger(__name__)
 
 _BATCH_BYTES = 1024 * 1024
-_MOST_TRIES = 5
-"""Without progress in between."""
 _PROGRESS_BYTES = 1024 * 1024
 """So many bytes more than at the last failure count as progress."""
 
@@ -61,13 +60,13 @@ class Download:
             except (Unreachable, AnswerBusy, AnswerFailed) as error:
                 failures = 1 if ingest.offset - reached >= _PROGRESS_BYTES else failures + 1
                 reached, resumed = ingest.offset, True
-                if failures >= _MOST_TRIES:
+                if failures >= self._repository.client.http.deadlines.most_tries:
                     raise
                 log.info("download of %s broke off at byte %d of %d: %s", self._blob.digest, reached, size, error)
                 await self._pause(failures, getattr(error, "retry_after_s", None))
         self._row.say("Verifying Checksum")
         try:
-            await asyncio.get_running_loop().run_in_executor(self._executor, ingest.commit)
+            await in_thread(self._executor, ingest.commit)
         except UnexpectedContent as error:
             kind = Stale if resumed else Integrity
             raise kind(f"filesystem layer verification failed for digest {self._blob.digest}") from error

@@ -16,6 +16,7 @@ from typing import Protocol, Self
 from onggi.content.store import BlobUnknown, Store
 from onggi.errors import OnggiError, Unavailable
 from onggi.images.download import Download, Stale
+from onggi.images.in_thread import in_thread
 from onggi.images.progress import LayerRow, Progress
 from onggi.images.remote.repository import Repository
 from onggi.images.unpack import Integrity, Unpacking
@@ -110,15 +111,14 @@ class Fetches:
                 await self._attempt(wanted, layer, repository, row)
 
     async def _attempt(self, wanted: Wanted, layer: Descriptor, repository: Repository, row: LayerRow) -> None:
-        loop = asyncio.get_running_loop()
         async with AsyncExitStack() as stack:
             try:
-                file = await loop.run_in_executor(self._executor, self._blobs.open, wanted.digest)
+                file = await in_thread(self._executor, lambda: self._blobs.open(wanted.digest))
                 ingest = None
             except BlobUnknown:
                 ingest = self._blobs.ingest(str(wanted.digest), wanted.digest, wanted.size_bytes)
-                await loop.run_in_executor(self._executor, ingest.__enter__)
                 stack.push(ingest)
+                await in_thread(self._executor, ingest.__enter__)
                 file = ingest.open()
             stack.enter_context(file)
             unpacking: Unpacking | None = None

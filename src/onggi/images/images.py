@@ -237,8 +237,8 @@ class Images:
         if not await lease.hold_blob(digest):
 
             def write() -> None:
-                with self.blobs.ingest(f"document-{digest}", digest, len(content)) as ingest:
-                    ingest.restart()
+                # A name of one's own: two pulls may bring the same document at the same time.
+                with self.blobs.ingest(f"document-{os.urandom(16).hex()}", digest, len(content)) as ingest:
                     ingest.write(content)
                     ingest.commit()
 

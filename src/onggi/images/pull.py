@@ -19,6 +19,7 @@ from onggi.images.credentials import Credentials
 from onggi.images.fetch import Fetches
 from onggi.images.image import Image, NoSuchImage
 from onggi.images.images import Images
+from onggi.images.in_thread import in_thread
 from onggi.images.lease import Lease
 from onggi.images.progress import Progress, line
 from onggi.images.remote.failure import Answer, Misbehaved, Unreachable, printable
@@ -49,7 +50,7 @@ class Services:
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run what blocks on the disk."""
-        return await asyncio.get_running_loop().run_in_executor(self.executor, work)
+        return await in_thread(self.executor, work)
 
 
 @dataclass(frozen=True, slots=True)

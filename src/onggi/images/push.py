@@ -25,7 +25,6 @@ from onggi.oci.reference import Reference
 
 _PIECE_BYTES = 1024 * 1024
 _CHUNK_BYTES = 16 * 1024 * 1024
-_MOST_TRIES = 5
 _TOO_LARGE = 413
 
 
@@ -153,8 +152,9 @@ class Push:
     async def _upload(self, repository: Repository, blob: Descriptor, location: URL | None, row: LayerRow) -> None:
         """In one request; again from the start when that breaks off; in chunks when it is too large for a proxy."""
         file = await self._services.in_thread(lambda: self._services.blobs.open(blob.digest))
+        most_tries = repository.client.http.deadlines.most_tries
         with file:
-            for tried in range(1, _MOST_TRIES + 1):
+            for tried in range(1, most_tries + 1):
                 try:
                     if location is None:
                         location = await repository.begin_upload(blob.digest)
@@ -165,7 +165,7 @@ class Push:
                 except (Unreachable, AnswerBusy, AnswerFailed) as error:
                     if getattr(error, "status", 0) == _TOO_LARGE:
                         return await self._upload_in_chunks(repository, blob, file, row)
-                    if tried == _MOST_TRIES:
+                    if tried == most_tries:
                         raise
                     await self._pause(row, repository, tried, error)
                 location = None

@@ -25,7 +25,7 @@ Body = bytes | AsyncIterator[bytes] | None
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """How long a registry may keep us waiting. Seconds."""
+    """How long a registry may keep us waiting, in seconds, and how often it may fail us."""
 
     connect_s: float = 30
     document_s: float = 90
@@ -39,6 +39,8 @@ class Deadlines:
     """The first pause before trying again; each further one is longer by as much."""
     patience_s: float = 60
     """The longest `Retry-After` that is waited for."""
+    most_tries: int = 5
+    """Without progress in between."""
 
 
 class Http:

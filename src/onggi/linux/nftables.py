@@ -14,7 +14,7 @@ NFNL_SUBSYS_NFTABLES = 10
 NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END = 16, 17
 NFT_MSG_DELTABLE, NFT_MSG_NEWCHAIN, NFT_MSG_DELCHAIN, NFT_MSG_DELRULE = 2, 3, 5, 8
 NFT_MSG_DELSET, NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM, NFT_MSG_NEWGEN = 11, 12, 14, 15
-NFTA_TABLE_NAME, NFTA_CHAIN_NAME, NFTA_RULE_CHAIN, NFTA_GEN_PROC_PID = 1, 3, 2, 2
+NFTA_TABLE_NAME, NFTA_CHAIN_NAME, NFTA_RULE_USERDATA, NFTA_GEN_PROC_PID = 1, 3, 7, 2
 NFPROTO_INET, NFPROTO_IPV4 = 1, 2
 NFTA_SET_ELEM_LIST_TABLE, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_ELEMENTS = 1, 2, 3
 NFTA_LIST_ELEM = 1
@@ -151,10 +151,13 @@ class Watch(Netlink):
         self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
         self._socket.setblocking(False)
 
-    def read(self, table: str, own: "Collection[int]") -> Change:
-        """Whether others removed something of `inet table`, or Docker's door for others is new or was emptied.
+    def read(self, table: str, mark: bytes, own: "Collection[int]") -> Change:
+        """Whether others removed something of `inet table`, or Docker's door for others is new or lost our rules.
 
-        `own` are the processes whose changes are ours: each transaction ends in a message that names its process.
+        `mark` is the comment of those rules.
+
+        `own` are the processes whose changes are ours: each transaction ends in a message that names its process (or
+        thread). Elements of maps are not looked at.
         """
         found = Change(ours_lost=False, docker=False)
         pending = Change(ours_lost=False, docker=False)
@@ -168,7 +171,7 @@ class Watch(Netlink):
                             found.docker |= pending.docker
                         pending = Change(ours_lost=False, docker=False)
                     elif kind >> 8 == NFNL_SUBSYS_NFTABLES:
-                        _note(pending, kind & 0xFF, data, table)
+                        _note(pending, kind & 0xFF, data, table, mark)
             except BlockingIOError:
                 return found
             except OSError as error:
@@ -177,10 +180,10 @@ class Watch(Netlink):
                 found.ours_lost = True  # messages were dropped: what they said is not known
 
 
-def _note(change: Change, message: int, data: bytes, table: str) -> None:
+def _note(change: Change, message: int, data: bytes, table: str, mark: bytes) -> None:
     names = {sort: value.rstrip(b"\0") for sort, value in attributes(data[4:])}
     if data[0] == NFPROTO_INET and names.get(NFTA_TABLE_NAME) == table.encode():
         change.ours_lost |= message in {NFT_MSG_DELTABLE, NFT_MSG_DELCHAIN, NFT_MSG_DELRULE, NFT_MSG_DELSET}
     elif data[0] == NFPROTO_IPV4 and names.get(NFTA_TABLE_NAME) == b"filter":
         change.docker |= message == NFT_MSG_NEWCHAIN and names.get(NFTA_CHAIN_NAME) == b"DOCKER-USER"
-        change.docker |= message == NFT_MSG_DELRULE and names.get(NFTA_RULE_CHAIN) == b"DOCKER-USER"
+        change.docker |= message == NFT_MSG_DELRULE and mark in names.get(NFTA_RULE_USERDATA, b"")

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -74,6 +73,9 @@ class Firewall:
     def _put_in_place(self) -> None:
         text = nftables.ruleset(self.table, self._bridges, tuple(self._forwards.values()))
         self._own.append(nftables.apply(text))
+        self._pass_through_docker()
+
+    def _pass_through_docker(self) -> None:
         through = nftables.pass_through_docker(self._bridge, [rules.link for rules in self._bridges], self._uplinks)
         if through is not None:
             self._own.append(through)
@@ -130,9 +132,10 @@ class Firewall:
             self._stirred.clear()
             # Whoever holds the lock is changing the rules, and has not noted yet which process did.
             async with self._lock:
-                change = self._watch.read(self.table, {os.getpid(), *self._own})
+                change = self._watch.read(self.table, nftables.mark(self._bridge).encode(), self._own)
             self._listen()
+            if change.docker:
+                await asyncio.to_thread(self._pass_through_docker)
             if change.ours_lost:
                 log.warning("another program removed rules of the table inet %s: putting them back", self.table)
-            if change.ours_lost or change.docker:
                 await self._apply()

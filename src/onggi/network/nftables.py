@@ -25,7 +25,6 @@ from onggi.network.endpoint import PublishedPort
 
 ANY_ADDRESS = "0.0.0.0"
 _PROTOCOLS = {"tcp": nftables.TCP, "udp": nftables.UDP, "sctp": nftables.SCTP}
-_COMMENT = "onggi "
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +59,11 @@ class Forward:
     def text(self) -> str:
         where = f"{self.port.protocol} . {self.port.host_port} : {self.address} . {self.port.container_port}"
         return where if self.port.host_ip == ANY_ADDRESS else f"{self.port.host_ip} . {where}"
+
+
+def mark(bridge: str) -> str:
+    """The comment of the engine's rules in chains of others; "doctor" finds them by it."""
+    return f"onggi {bridge}"
 
 
 def table_name(bridge: str) -> str:
@@ -181,12 +185,14 @@ def _docker_user_rules() -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def _rule_handles(rules: str, mark: str) -> list[int]:
-    return [int(found) for found in re.findall(rf'comment "{re.escape(mark)}" # handle (\d+)$', rules, re.MULTILINE)]
+def _own_rules(rules: str, comment: str) -> list[tuple[str, int]]:
+    """Text, without counters and comment, and handle of the rules with a comment."""
+    pattern = rf'^\s*(.*) counter packets \d+ bytes \d+ (\w+) comment "{re.escape(comment)}" # handle (\d+)$'
+    return [(f"{found[1]} {found[2]}", int(found[3])) for found in re.finditer(pattern, rules, re.MULTILINE)]
 
 
 def pass_through_docker(bridge: str, links: Sequence[str], uplinks: Sequence[str]) -> int | None:
-    """Let our networks' traffic through Docker's FORWARD chain; the process that did, None without such a chain.
+    """Let our networks' traffic through Docker's FORWARD chain; the process that did, None when nothing was to do.
 
     What goes to a network of Docker's own is left to Docker's own rules. Only matches that iptables knows are used:
     Docker would no longer be able to read the table.
@@ -194,21 +200,27 @@ def pass_through_docker(bridge: str, links: Sequence[str], uplinks: Sequence[str
     rules = _docker_user_rules()
     if rules is None:
         return None
-    mark = _COMMENT + bridge
+    comment = mark(bridge)
     chain = "ip filter DOCKER-USER"
-    wanted = [f'oifname "{link}" counter accept' for link in links]
+    wanted = [(f'oifname "{link}"', "accept") for link in links]
     for link in links:
-        wanted += [f'iifname "{link}" oifname "{uplink}" counter accept' for uplink in uplinks]
-        wanted += [f'iifname "{link}" oifname "{theirs}" counter return' for theirs in ("docker0", "br-*")]
-        wanted += [f'iifname "{link}" counter accept']
-    text = "".join(f"delete rule {chain} handle {handle}\n" for handle in _rule_handles(rules, mark))
-    text += "".join(f'insert rule {chain} {rule} comment "{mark}"\n' for rule in reversed(wanted))
+        wanted += [(f'iifname "{link}" oifname "{uplink}"', "accept") for uplink in uplinks]
+        wanted += [(f'iifname "{link}" oifname "{theirs}"', "return") for theirs in ("docker0", "br-*")]
+        wanted += [(f'iifname "{link}"', "accept")]
+    present = _own_rules(rules, comment)
+    # Other engines write into this chain, too. Each that rewrote its rules whenever another did would never end.
+    if [text for text, _ in present] == [f"{match} {verdict}" for match, verdict in wanted]:
+        return None
+    text = "".join(f"delete rule {chain} handle {handle}\n" for _, handle in present)
+    text += "".join(
+        f'insert rule {chain} {match} counter {verdict} comment "{comment}"\n' for match, verdict in reversed(wanted)
+    )
     return apply(text)
 
 
 def leave_docker(bridge: str) -> None:
     """Take our rules in DOCKER-USER back. Idempotent."""
     rules = _docker_user_rules()
-    handles = _rule_handles(rules, _COMMENT + bridge) if rules is not None else []
+    handles = [handle for _, handle in _own_rules(rules, mark(bridge))] if rules is not None else []
     if handles:
         apply("".join(f"delete rule ip filter DOCKER-USER handle {handle}\n" for handle in handles))

@@ -89,11 +89,11 @@ def _long(found: Arguments, options: "dict[str, Option]", word: str, rest: "list
     name, equals, text = word[2:].partition("=")
     if not name or name[0] == "-":
         raise UsageError(f"bad flag syntax: {word}")
+    if name == "help":
+        found.help = "--help"
+        return
     option = options.get(name)
     if option is None:
-        if name == "help":
-            found.help = "--help"
-            return
         raise UsageError(f"unknown flag: --{name}")
     if not equals:
         if option[2] == "bool":

@@ -373,6 +373,7 @@ def _gpus(text: str) -> "Any":
 _KINDS: "dict[str, Callable[[str], Any]]" = {
     "int": integer,
     "uint16": lambda text: integer(text, "uint16"),
+    "uint": lambda text: integer(text, "uint64"),
     "uint64": lambda text: integer(text, "uint64"),
     "bytes": size,
     "bytes:swap": memory_swap,

@@ -110,7 +110,7 @@ COMMANDS = {
         aliases=("image pull", "pull"),
         options=(
             ("all-tags", "a", "bool", "Download all tagged images in the repository"),
-            ("disable-content-trust", "", "bool", ""),
+            ("disable-content-trust", "", "bool", "Skip image verification (default true)"),
             ("platform", "", "string", "Set platform if server is multi-platform capable"),
             ("quiet", "q", "bool", "Suppress verbose output"),
         ),
@@ -124,7 +124,7 @@ COMMANDS = {
         aliases=("image push", "push"),
         options=(
             ("all-tags", "a", "bool", "Push all tags of an image to the repository"),
-            ("disable-content-trust", "", "bool", ""),
+            ("disable-content-trust", "", "bool", "Skip image signing (default true)"),
             (
                 "platform",
                 "",

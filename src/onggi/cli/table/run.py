@@ -3,6 +3,10 @@
 
 from onggi.cli.command import Command
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from onggi.cli.command import Option
+
 _CREATE = (
     ("add-host", "", "list:host", "Add a custom host-to-IP mapping (host:ip)"),
     ("annotation", "", "map", "Add an annotation to the container (passed through to the OCI runtime) (default map[])"),
@@ -35,7 +39,7 @@ _CREATE = (
     ("device-read-iops", "", "list:iops", "Limit read rate (IO per second) from a device (default [])"),
     ("device-write-bps", "", "list:bps", "Limit write rate (bytes per second) to a device (default [])"),
     ("device-write-iops", "", "list:iops", "Limit write rate (IO per second) to a device (default [])"),
-    ("disable-content-trust", "", "bool", ""),
+    ("disable-content-trust", "", "bool", "Skip image verification (default true)"),
     ("dns", "", "list:ip", "Set custom DNS servers"),
     ("dns-option", "", "list", "Set DNS options"),
     ("dns-search", "", "list:domain", "Set custom DNS search domains"),
@@ -62,6 +66,7 @@ _CREATE = (
         "Start period for the container to initialize before starting health-retries countdown (ms|s|m|h) (default 0s)",
     ),
     ("health-timeout", "", "duration", "Maximum time to allow one check to run (ms|s|m|h) (default 0s)"),
+    ("help", "", "bool", "Print usage"),
     ("hostname", "h", "string", "Container host name"),
     ("init", "", "bool", "Run an init inside the container that forwards signals and reaps processes"),
     ("interactive", "i", "bool", "Keep STDIN open even if not attached"),
@@ -119,6 +124,13 @@ _CREATE = (
     ("volumes-from", "", "list", "Mount volumes from the specified container(s)"),
     ("workdir", "w", "string", "Working directory inside the container"),
 )
+
+
+def _with(*own: "Option") -> "tuple[Option, ...]":
+    """The shared options and a command's own, in the order of their names."""
+    return tuple(sorted((*_CREATE, *own)))
+
+
 COMMANDS = {
     "container run": Command(
         "container run",
@@ -128,8 +140,7 @@ COMMANDS = {
         arguments=(1, None),
         aliases=("container run", "run"),
         interspersed=False,
-        options=(
-            *_CREATE,
+        options=_with(
             ("detach", "d", "bool", "Run container in background and print container ID"),
             ("detach-keys", "", "string", "Override the key sequence for detaching a container"),
             ("pull", "", "string", 'Pull image before running ("always", "missing", "never") (default "missing")'),
@@ -144,8 +155,7 @@ COMMANDS = {
         arguments=(1, None),
         aliases=("container create", "create"),
         interspersed=False,
-        options=(
-            *_CREATE,
+        options=_with(
             ("pull", "", "string", 'Pull image before creating ("always", "|missing", "never") (default "missing")'),
         ),
     ),

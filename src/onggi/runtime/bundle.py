@@ -1,10 +1,10 @@
 """Bundles and the state directory of the OCI command line (runtime-spec: bundle.md, runtime.md).
 
-    <bundle>/config.json  rootfs/        the caller's
-    <root>/<id>/                         ours, mode 0700
-        state.json                       who the container is: written once it has been created
-        config.json                      the spec it was created with, as the caller gave it
-        start.sock                       init listens here until `start` connects; gone from then on
+<bundle>/config.json  rootfs/        the caller's
+<root>/<id>/                         ours, mode 0700
+    state.json                       who the container is: written once it has been created
+    config.json                      the spec it was created with, paths made absolute
+    start.sock                       init listens here until `start` connects; gone from then on
 """
 
 import os
@@ -48,7 +48,7 @@ def checked_id(id: str) -> str:
 def read_config(path: Path) -> bytes:
     """The text of a config.json: a regular file of reasonable size. Raises InvalidParameter."""
     try:
-        with path.open("rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise InvalidParameter(f"{path} is not a regular file")
             text = file.read(_CONFIG_BYTES + 1)

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,11 +18,13 @@ from onggi.oci.root import DirectoryRoot
 from onggi.runtime import bundle as bundles
 from onggi.runtime import hooks, init, join, resources
 from onggi.runtime.bundle import State, StateDirectory
-from onggi.runtime.host import Host, probe
+from onggi.runtime.host import probe
 from onggi.runtime.init import Child, StartFailure
 from onggi.runtime.plan import plan, plan_exec
 
 STOPPED, CREATED, RUNNING, PAUSED = "stopped", "created", "running", "paused"
+Console = Callable[[Fd], None]
+"""Takes the pty's master, and the duty to close it."""
 _EXEC_PREFIX = "exec failed: "
 _FAILED = "unable to start container process: error during container init: "
 
@@ -40,12 +43,12 @@ class Container:
         self.directory = StateDirectory(root, id)
         self.id = id
 
-    def create(self, bundle: Path, *, console: Path | None = None, pid_file: Path | None = None) -> int:
+    def create(self, bundle: Path, *, console: Console | None = None, pid_file: Path | None = None) -> int:
         """Make everything but start the program; the pid. Raises Conflict, InvalidParameter, CannotStart."""
         text = bundles.read_config(bundle / "config.json")
         spec = self._prepared(oci.decode(text), bundle)
-        assert spec.process is not None
-        assert spec.linux is not None
+        if spec.process is None or spec.linux is None:
+            raise InvalidParameter("process must be specified")
         if spec.process.terminal and console is None:
             raise InvalidParameter("cannot allocate tty if runc will detach without setting console socket")
         if console is not None and not spec.process.terminal:
@@ -57,7 +60,8 @@ class Container:
             child = self._spawn(compiled.data(), spec, bundle)
             with child:
                 if child.console is not None and console is not None:
-                    _send_console(console, child.console)
+                    console(child.console)
+                child.console = None
                 state = State(
                     id=self.id,
                     pid=child.pid,
@@ -100,7 +104,12 @@ class Container:
             raise CannotStart(StartFailure.load(words[1]), _FAILED)
         spec = self.directory.config()
         if spec.hooks is not None and spec.hooks.poststart:
-            hooks.run("poststart", spec.hooks.poststart, self._hook_state(spec, RUNNING, state.pid), state.bundle)
+            hooks.run(
+                "poststart",
+                spec.hooks.poststart,
+                self._hook_state(spec, RUNNING, state.pid, state.bundle),
+                state.bundle,
+            )
 
     def status(self, state: State | None = None) -> str:
         """One of the specification's words, or `paused`."""
@@ -118,7 +127,7 @@ class Container:
         state = self.directory.read()
         status = self.status(state)
         spec = self.directory.config()
-        rootfs = spec.root.path if spec.root is not None else ""
+        rootfs = str((Path(state.bundle) / spec.root.path).resolve()) if spec.root is not None else ""
         return {
             "ociVersion": oci.VERSION,
             "id": state.id,
@@ -174,9 +183,9 @@ class Container:
         spec = self.directory.config()
         self.directory.remove()
         if spec.hooks is not None and spec.hooks.poststop:
-            hooks.run("poststop", spec.hooks.poststop, self._hook_state(spec, STOPPED, 0), state.bundle)
+            hooks.run("poststop", spec.hooks.poststop, self._hook_state(spec, STOPPED, 0, state.bundle), state.bundle)
 
-    def exec(self, wanted: oci.Process, *, console: Path | None = None, pid_file: Path | None = None) -> Child:
+    def exec(self, wanted: oci.Process, *, console: Console | None = None, pid_file: Path | None = None) -> Child:
         """Run one more process in it; the caller's child. Raises Conflict unless it runs, CannotStart."""
         state = self.directory.read()
         status = self.status(state)
@@ -195,7 +204,8 @@ class Container:
                 raise CannotStart(failure, _EXEC_PREFIX + "unable to start container process: ") from failure
         with child:
             if child.console is not None and console is not None:
-                _send_console(console, child.console)
+                console(child.console)
+                child.console = None
             if pid_file is not None:
                 _write_pid(pid_file, child.pid)
         return child
@@ -273,8 +283,8 @@ class Container:
             except StartFailure as failure:
                 raise CannotStart(failure, _FAILED) from failure
 
-    def _hook_state(self, spec: oci.Spec, status: str, pid: int, bundle: str | None = None) -> bytes:
-        return hooks.state_text(self.id, status, pid, bundle or self.directory.read().bundle, spec.annotations)
+    def _hook_state(self, spec: oci.Spec, status: str, pid: int, bundle: str) -> bytes:
+        return hooks.state_text(self.id, status, pid, bundle, spec.annotations)
 
     def _end(self, state: State) -> None:
         """Kill it and wait until its first process is gone."""
@@ -321,7 +331,7 @@ def _as_sent(steps: list[object]) -> list[object]:
     return found
 
 
-def _send_console(path: Path, master: Fd) -> None:
+def send_console(path: Path, master: Fd) -> None:
     """Hand the pty's master to whoever listens at `path` (as runc: one descriptor, a name as data)."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.connect(str(path))
@@ -334,6 +344,3 @@ def _write_pid(path: Path, pid: int) -> None:
     unfinished = path.with_name(f".{path.name}.new")
     unfinished.write_text(str(pid), encoding="ascii")
     unfinished.replace(path)
-
-
-__all__ = ["CannotStart", "Container", "Host"]

@@ -1,8 +1,6 @@
 """The daemon's side of the launcher: start it, start it anew when it has died, hand it orders."""
 
 import asyncio
-import errno
-import fcntl
 import logging
 import os
 import subprocess
@@ -15,43 +13,11 @@ from onggi import jsontext
 from onggi.errors import System
 from onggi.linux import message
 from onggi.linux.fd import Fd
+from onggi.linux.interpreter import sealed_interpreter
 
 log = logging.getLogger(__name__)
 
 _BOOT = "import sys; sys.path.insert(0, {root!r}); from onggi.runtime.launcher import main; main({descriptor})"
-_MFD_EXEC = 0x10
-_SEALS = 1 | 2 | 4 | 8  # F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE
-_F_ADD_SEALS = 1033
-
-
-def sealed_interpreter() -> Fd:
-    """A copy of Python in memory that nobody can write, executable. A container sees its init's program by
-    /proc/PID/exe; through this it reaches no file of the host (CVE-2019-5736).
-
-    Raises System where the kernel forbids such files (vm.memfd_noexec=2): never a start without the copy.
-    """
-    source = os.path.realpath(sys.executable)
-    try:
-        try:
-            copy = Fd(os.memfd_create("onggi", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | _MFD_EXEC))
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            copy = Fd(os.memfd_create("onggi", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))  # before Linux 6.3
-    except OSError as error:
-        raise System(f"no executable file in memory can be made (sysctl vm.memfd_noexec?): {error.strerror}") from error
-    try:
-        with Path(source).open("rb", buffering=0) as program:
-            size = os.fstat(program.fileno()).st_size
-            position = 0
-            while position < size:
-                position += os.sendfile(copy.fileno(), program.fileno(), position, size - position)
-        os.fchmod(copy.fileno(), 0o500)
-        fcntl.fcntl(copy.fileno(), _F_ADD_SEALS, _SEALS)
-    except BaseException:
-        copy.close()
-        raise
-    return copy
 
 
 class Connection:

@@ -77,6 +77,12 @@ def parse(words: tuple[str, ...]) -> Options:
     return found
 
 
+def known() -> set[str]:
+    """Every option that `parse` knows by name."""
+    recursive = {f"r{word}" for word in _ATTRIBUTES}
+    return {*_ATTRIBUTES, *recursive, *PROPAGATIONS, *_IGNORED, "bind", "rbind", "tmpcopyup"}
+
+
 def _merged(set: int, clear: int, change: tuple[int, int]) -> tuple[int, int]:
     adds, drops = change
     if drops == _ATIME:

@@ -42,6 +42,9 @@ _ACTIONS = {
 }
 _OPERATORS = frozenset(f"SCMP_CMP_{word}" for word in ("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ"))
 
+ACTIONS, OPERATORS, ARCHITECTURES = sorted(_ACTIONS), sorted(_OPERATORS), sorted(_ARCHITECTURES)
+"""The specification's names of what is offered."""
+
 _NARROW_ARGUMENTS: dict[str, tuple[int, ...]] = {
     "socket": (0, 1, 2),
     "socketpair": (0, 1, 2),

@@ -24,7 +24,7 @@ from onggi.images.pack import MOST_LEVELS, Packing
 from onggi.images.tar_reader import MalformedArchive, TarReader
 from onggi.jsontext import dumps, loads
 from onggi.linux import capability, mount, process
-from onggi.linux.path import RESOLVE_IN_ROOT, openat2
+from onggi.linux.path import RESOLVE_IN_ROOT, make_directory, make_file, openat2
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,41 +94,44 @@ def _enter(request: "dict[str, Any]", place: "list[int]", parent: int) -> None:
                 os.fchdir(root.fileno())
                 os.chroot(".")
         return
+    # Cloned while they are mounts of our own namespace; only the working directory is taken along into the new one.
+    trees = [mount.open_tree(source, recursive=True) for source in place[1:]]
+    os.fchdir(place[0])
     process.unshare(process.CLONE_NEWNS | others)
-    everything = os.open("/", os.O_PATH | os.O_DIRECTORY)
+    everything = os.open("/", _DIRECTORY)
     mount.set_attributes(everything, propagation=mount.MS_PRIVATE, recursive=True)
     with _root(request) as root:
-        mount.move_mount(root, place[0])
-        for point, source in zip(request["mounts"], place[1:], strict=True):
-            _bind(root, point, source)
+        mount.move_mount(root, os.open(".", _DIRECTORY))
+        targets = [_mount_point(root, point, tree) for point, tree in zip(request["mounts"], trees, strict=True)]
+        if request["read_only"]:
+            mount.set_attributes(root, set=mount.MOUNT_ATTR_RDONLY)
+        for point, tree, target in zip(request["mounts"], trees, targets, strict=True):
+            if not point["writable"]:
+                mount.set_attributes(tree, set=mount.MOUNT_ATTR_RDONLY, recursive=True)
+            mount.move_mount(tree, target)
         mount.pivot_root(root)
 
 
 def _root(request: "dict[str, Any]") -> "Fd":
-    """The container's overlay. To read, its upper directory is one more lower one: the container may start meanwhile,
-    and no two mounts may write to one upper directory.
+    """The container's overlay. To read it, its upper directory is one more lower one, and what we write ends with us:
+    the container may start meanwhile, and no two mounts may write to one upper directory.
     """
     if request["job"] == "write":
-        root = mount.overlay(request["lower"], request["upper"], request["work"])
-    else:
-        layers = [("lowerdir+", directory) for directory in (request["upper"], *request["lower"])]
-        options = [*layers, ("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"), ("xino", "off")]
-        root = mount.new("overlay", options, source="overlay")
-    if request["read_only"]:
-        mount.set_attributes(root, set=mount.MOUNT_ATTR_RDONLY)
-    return root
+        return mount.overlay(request["lower"], request["upper"], request["work"], one_by_one=request["one_by_one"])
+    with mount.new("tmpfs", [("mode", "0755")]) as scratch:
+        mount.move_mount(scratch, os.open(".", _DIRECTORY))
+    here = request["place"]
+    os.chdir(here)  # onto what was mounted
+    os.mkdir("upper")
+    os.mkdir("work")
+    lower = [request["upper"], *request["lower"]]
+    return mount.overlay(lower, f"{here}/upper", f"{here}/work", one_by_one=request["one_by_one"])
 
 
-def _bind(root: "Fd", point: "dict[str, Any]", source: int) -> None:
-    """Put a volume where the container has it. Without a mount point there the container has never been started."""
-    try:
-        target = openat2(root, point["destination"], os.O_PATH, resolve=RESOLVE_IN_ROOT)
-    except FileNotFoundError:
-        return
-    with target, mount.open_tree(source, recursive=True) as tree:
-        if not point["writable"]:
-            mount.set_attributes(tree, set=mount.MOUNT_ATTR_RDONLY, recursive=True)
-        mount.move_mount(tree, target)
+def _mount_point(root: "Fd", point: "dict[str, Any]", tree: "Fd") -> "Fd":
+    """Where the container has a volume; made when it has never been started."""
+    make = make_directory if stat.S_ISDIR(os.fstat(tree.fileno()).st_mode) else make_file
+    return make(root, point["destination"])
 
 
 # Looking

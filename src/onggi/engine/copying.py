@@ -192,9 +192,12 @@ class Copying:
             "lower": root.lower,
             "upper": root.upper,
             "work": root.work,
+            "one_by_one": self._engine.host.overlay_one_by_one,
             "read_only": container.host_config.readonly_rootfs,
         }
-        place = [_open_directory(str(container.directory), stack)]
+        ground = str(self._engine.settings.exec_root)
+        request["place"] = ground
+        place = [_open_directory(ground, stack)]
         mounts = []
         # Outer mount points first: an inner one lies in what is mounted there.
         for point in sorted(container.mounts, key=lambda point: point.destination.count("/")):

@@ -228,9 +228,7 @@ def test_killed_daemon_goes_on_within_the_layer(own_engine: Engine, half: HalfRe
     assert parts(own_engine) == []
 
 
-def test_full_disk_is_said_and_leaves_nothing(
-    tmp_path: Path, worker: int, registry: Registry, busybox_tar: Path
-) -> None:
+def test_full_disk_is_said_and_leaves_nothing(tmp_path: Path, registry: Registry, busybox_tar: Path) -> None:
     """A data root of 40 MB: the pull fails in words, what is there goes on, and there is room again."""
     repository = f"{registry.host}/cli/large"
     push_image(registry.host, "cli/large", "1", [layer_of({"large": os.urandom(60_000_000)})])
@@ -239,7 +237,7 @@ def test_full_disk_is_said_and_leaves_nothing(
     directory.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "onggi-test", str(directory)], check=True)
     try:
-        with Engine(directory, worker, number=2) as engine:
+        with Engine(directory, number=1) as engine:
             engine.docker("load", "-i", str(busybox_tar), check=True)
             before = shutil.disk_usage(directory).free
             for name in (f"{repository}:1", f"{registry.host}/cli/unpacked:1"):

@@ -8,6 +8,7 @@ After kill -9 an ingest holds a prefix of its bytes: whoever goes on hashes them
 synced, so a power cut can't leave a blob that is not its digest's.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -19,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from onggi.content.store import BlobUnknown, Info, IngestBusy, UnexpectedContent
+from onggi.content.store import BlobUnknown, Info, IngestBusy, StoreFull, UnexpectedContent
 from onggi.oci.digest import Digest, Hash, InvalidDigest
 
 _PIECE_BYTES = 1024 * 1024
@@ -167,9 +168,19 @@ class DirectoryIngest:
         file = self._open_file
         self._hash.update(view)
         self._offset += len(view)
-        while view:
-            view = view[file.write(view) :]
+        try:
+            while view:
+                view = view[file.write(view) :]
+        except OSError as error:
+            self._give_room(error)
+            raise
         return self._offset
+
+    def _give_room(self, error: OSError) -> None:
+        """Drop the bytes and raise StoreFull when `error` says that there is no room."""
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            self._drop()
+            raise StoreFull(self._ref) from error
 
     def restart(self) -> None:
         self._open_file.truncate(0)
@@ -197,9 +208,13 @@ class DirectoryIngest:
             self._drop()
             raise UnexpectedContent(f"the bytes of {wanted} have the digest {found}")
         result = wanted or Digest(found)
-        os.fchmod(file.fileno(), 0o400)
-        os.fdatasync(file.fileno())
-        self._store.keep(self._path, result)
+        try:
+            os.fchmod(file.fileno(), 0o400)
+            os.fdatasync(file.fileno())
+            self._store.keep(self._path, result)
+        except OSError as error:
+            self._give_room(error)
+            raise
         file.close()
         self._file = None
         return result

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
-from onggi.errors import Conflict, NotFound, OnggiError
+from onggi.errors import Conflict, NotFound, OnggiError, Unavailable
 from onggi.oci.digest import Digest
 
 
@@ -30,6 +30,13 @@ class IngestBusy(Conflict):
 
 class UnexpectedContent(OnggiError):
     """What was written is not what was announced: another size or digest. Nothing of it is kept."""
+
+
+class StoreFull(Unavailable):
+    """There is no room for more. What was written of the ingest is dropped, so that others have room."""
+
+    def __init__(self, ref: str) -> None:
+        super().__init__(f"write {ref}: no space left on device")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,7 @@ class Ingest(Protocol):
         """Bytes that are in the ingest: where to go on."""
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Append all of `data`; gives the new offset. Raises UnexpectedContent past the announced size."""
+        """Append all of `data`; gives the new offset. Raises UnexpectedContent past the announced size, StoreFull."""
 
     def restart(self) -> None:
         """Throw away what has been written; the offset is 0 again."""
@@ -69,7 +76,7 @@ class Ingest(Protocol):
     def commit(self, digest: Digest | None = None) -> Digest:
         """Verify size and digest, and make it a blob: all at once, or not at all. Gives the digest.
 
-        Raises UnexpectedContent, and drops the bytes then.
+        Raises UnexpectedContent and StoreFull, and drops the bytes then.
         """
 
 
@@ -84,7 +91,6 @@ class Reader(Protocol):
 class Ingester(Protocol):
     def ingest(self, ref: str, expected: Digest | None = None, size_bytes: int | None = None) -> Ingest:
         """Begin, or go on with, the ingest called `ref`. Entering raises IngestBusy while another holds it."""
-
 
     def adopt(self, file: int, digest: Digest) -> None:
         """Make a file on the store's file system a blob, as it is: no byte is copied. `file` is its descriptor.

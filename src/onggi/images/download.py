@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 
-from onggi.content.store import Ingest, UnexpectedContent
+from onggi.content.store import Ingest, StoreFull, UnexpectedContent
 from onggi.images.in_thread import in_thread
 from onggi.images.progress import LayerRow
 from onggi.images.remote.failure import AnswerBusy, AnswerFailed, Unreachable
@@ -130,5 +130,8 @@ class Download:
         except UnexpectedContent as error:
             self._refused = True
             raise Integrity(f"filesystem layer verification failed for digest {self._blob.digest}: {error}") from error
+        except (StoreFull, OSError):
+            self._refused = True
+            raise
         self._arrived(offset)
         self._row.move("Downloading", offset, self._blob.size)

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+from onggi.errors import Unavailable
 from onggi.state.schema import migrate
 
 T = TypeVar("T")
@@ -62,13 +63,16 @@ class Database:
     def _transact(self, work: Work[T]) -> T:
         connection = self._connection
         assert connection is not None, "the database is not open"
-        connection.execute("BEGIN IMMEDIATE")
         try:
+            connection.execute("BEGIN IMMEDIATE")
             result = work(connection)
-        except BaseException:
-            connection.execute("ROLLBACK")
+            connection.execute("COMMIT")
+        except BaseException as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+                raise Unavailable(f"write {self._path}: no space left on device") from error
             raise
-        connection.execute("COMMIT")
         return result
 
     async def write(self, work: Work[T]) -> T:

@@ -498,7 +498,7 @@ def test_what_a_killed_engine_left_is_cleared_and_what_runs_is_kept(settings: Se
         async with opened(settings) as networks:
             kept = await networks.connect(identity(1), EndpointRequest(name="a", ports={"80/tcp": [Binding("", "")]}))
             gone = await networks.connect(identity(2), EndpointRequest(name="b", ports={"80/tcp": [Binding("", "")]}))
-            pooled = await networks._plugged.take()
+            pooled = await networks._pools.take(networks.catalogue.default)
             assert pooled.plug is not None
         # Left with containers on it, the engine is as good as killed: everything stays.
         assert settings.bridge_name in links()
@@ -527,6 +527,37 @@ def test_what_a_killed_engine_left_is_cleared_and_what_runs_is_kept(settings: Se
             await networks.release(identity(1))
         gone.namespace.close()
         pooled.namespace.close()
+
+    run(body())
+
+
+def test_every_address_of_a_small_network_can_be_had(settings: Settings) -> None:
+    async def body() -> None:
+        async with opened(settings) as networks:
+            taken = networks.catalogue.default.subnet
+            subnet = type(taken)((int(taken.network_address) + (78 << 8), 27))
+            config = Ipam(config=[Subnet(subnet=str(subnet))])
+            await networks.catalogue.create(CreateNetwork(name="small", ipam=config))
+            await networks.catalogue.create(CreateNetwork(name="other"))
+            namespaces = []
+            found = set()
+            for number in range(29):
+                # Plain ones come from the pool; those with wishes or two networks do not.
+                attachments = [Attachment("small", ipv4_address=str(subnet[5]) if number == 1 else "")]
+                if number % 2 and number > 1:
+                    attachments.append(Attachment("other"))
+                request = EndpointRequest(name=f"n{number}", mode="small", attachments=attachments)
+                sandbox = await networks.connect(identity(number), request)
+                assert sandbox.namespace is not None
+                namespaces.append(sandbox.namespace)
+                found |= {item.address for item in sandbox.endpoints if item.network_name == "small"}
+            assert found == {str(subnet[last]) for last in range(2, 31)}
+            with pytest.raises(OnggiError, match="no available IPv4 addresses"):
+                await networks.connect(identity(99), EndpointRequest(name="n", mode="small"))
+            for number, namespace in enumerate(namespaces):
+                namespace.close()
+                await networks.release(identity(number))
+            await networks.catalogue.prune(lambda network: True)
 
     run(body())
 

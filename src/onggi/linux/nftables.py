@@ -143,10 +143,12 @@ class Change:
 class Watch(Netlink):
     """Changes of the rule set, as they happen. Non-blocking: for an event loop."""
 
-    __slots__ = ()
+    __slots__ = ("_pending",)
 
     def __init__(self) -> None:
         super().__init__(NETLINK_NETFILTER)
+        self._pending = Change(ours_lost=False, docker=False)
+        """Of a transaction whose last message has not come yet."""
         self._socket.setsockopt(SOL_SOCKET, SO_RCVBUFFORCE, 1 << 22)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
         self._socket.setblocking(False)
@@ -160,18 +162,17 @@ class Watch(Netlink):
         thread). Elements of maps are not looked at.
         """
         found = Change(ours_lost=False, docker=False)
-        pending = Change(ours_lost=False, docker=False)
         while True:
             try:
                 for kind, _, data in self._answers():
                     if kind == NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN:
                         names = dict(attributes(data[4:]))
                         if int.from_bytes(names.get(NFTA_GEN_PROC_PID, b""), "big") not in own:
-                            found.ours_lost |= pending.ours_lost
-                            found.docker |= pending.docker
-                        pending = Change(ours_lost=False, docker=False)
+                            found.ours_lost |= self._pending.ours_lost
+                            found.docker |= self._pending.docker
+                        self._pending = Change(ours_lost=False, docker=False)
                     elif kind >> 8 == NFNL_SUBSYS_NFTABLES:
-                        _note(pending, kind & 0xFF, data, table, mark)
+                        _note(self._pending, kind & 0xFF, data, table, mark)
             except BlockingIOError:
                 return found
             except OSError as error:

@@ -84,13 +84,18 @@ class Catalogue:
         *,
         active: Callable[[str], Mapping[str, Endpoint]],
         changed: Callable[[], Awaitable[None]],
+        leaving: Callable[[Segment], Awaitable[None]],
     ) -> None:
-        """`active` tells the endpoints on a network by container; `changed` is awaited when a bridge came or went."""
+        """`active` tells the endpoints on a network by container.
+
+        `changed` is awaited when a bridge came or went, `leaving` before one goes.
+        """
         self._settings = settings
         self._database = database
         self._publish = publish
         self._active = active
         self._changed = changed
+        self._leaving = leaving
         self._networks: dict[str, Network] = {}
         self.segments: dict[str, Segment] = {}
         """By network ID."""
@@ -265,6 +270,7 @@ class Catalogue:
             raise Forbidden(f"error while removing network: network {network.name} has active endpoints ({listed})")
         segment = self.segments.pop(network.id)
         del self._networks[network.id]
+        await self._leaving(segment)
         await self._database.write(lambda connection: store.remove_network(connection, network.id))
         await self._changed()
         await asyncio.to_thread(_lower, segment)

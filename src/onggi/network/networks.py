@@ -37,9 +37,10 @@ from onggi.network.joining import (
 )
 from onggi.network.network import Network, parse_address
 from onggi.network.nftables import Forward
+from onggi.network.pools import Pools
 from onggi.network.publish import HostPorts, PortAllocated, PortInUse, port_map, wishes
 from onggi.network.resolver_client import ResolverClient, ResolverProcess
-from onggi.network.sandbox import NamespaceThread, Plug, Ready, ReadyPool
+from onggi.network.sandbox import NamespaceThread, Plug, Ready
 from onggi.network.segment import Segment, is_port_link, uplinks
 from onggi.state.database import Database
 
@@ -56,17 +57,16 @@ class Networks:
         self._settings = settings
         self._database = database
         self._publish = publish
-        self.catalogue = Catalogue(settings, database, publish, active=self.on_network, changed=self._renew_rules)
+        self.catalogue = Catalogue(
+            settings, database, publish, active=self.on_network, changed=self._renew_rules, leaving=self._leave
+        )
         self._connected: dict[str, Connected] = {}
-        self._links: set[str] = set()
-        """Names of port links that this process has made."""
         self._host_ports = HostPorts()
         self._resolver = ResolverProcess(settings.exec_root / "resolver")
         self._stack = AsyncExitStack()
         self._firewall: Firewall
         self._thread: NamespaceThread
-        self._bare: ReadyPool
-        self._plugged: ReadyPool
+        self._pools: Pools
 
     async def __aenter__(self) -> Self:
         await self.catalogue.load()
@@ -84,9 +84,8 @@ class Networks:
         self._thread = self._stack.enter_context(NamespaceThread())
         await enter(self._resolver)
         await self._find_resolver()
-        share = self.catalogue.default.addresses.capacity // 4
-        self._bare = await enter(ReadyPool(self._make_bare, least=2, most=32))
-        self._plugged = await enter(ReadyPool(self._make_plugged, least=min(52, share), most=min(128, share)))
+        self._pools = await enter(Pools(self._settings.bridge_name, self._thread))
+        self._pools.prepare(self.catalogue.default)
         return self
 
     async def __aexit__(
@@ -122,6 +121,9 @@ class Networks:
         """What every container on a user-defined network may ask for."""
         return dict.fromkeys(("host.docker.internal", "gateway.docker.internal"), self.default_gateway)
 
+    async def _leave(self, segment: Segment) -> None:
+        await self._pools.drop(segment)
+
     async def _renew_rules(self) -> None:
         rules = [segment.rules for segment in self.catalogue.segments.values()]
         await self._firewall.replace(rules, await asyncio.to_thread(uplinks))
@@ -153,7 +155,7 @@ class Networks:
             present = [link.name for link in route.links()]
             wanted = {endpoint.link for connected in self._connected.values() for endpoint in connected.endpoints}
             for name in present:
-                if is_port_link(self._settings.bridge_name, name) and name not in wanted | self._links:
+                if is_port_link(self._settings.bridge_name, name) and name not in wanted | self._pools.links:
                     try:
                         route.delete(name)
                     except OSError as error:
@@ -201,22 +203,7 @@ class Networks:
             except NotFound:
                 continue  # it may come until the start
         if request.mode in {"", "default", "bridge"}:
-            self._plugged.expect()
-
-    async def _make_bare(self) -> Ready:
-        return await self._thread.make(None)
-
-    async def _make_plugged(self) -> Ready:
-        """A namespace with an address of the default bridge."""
-        segment = self.catalogue.default
-        address = segment.addresses.take()
-        plug = segment.plug(self._settings.bridge_name, "eth0", address, "", gateway=True)
-        self._links.add(plug.link)
-        try:
-            return await self._thread.make(plug)
-        except BaseException:
-            segment.addresses.give_back(address)
-            raise
+            self._pools.expect(self.catalogue.default)
 
     async def connect(self, container_id: str, request: EndpointRequest) -> Sandbox:
         """Give a container that is about to start its network. Undo it with `release`, also when the start fails.
@@ -265,7 +252,7 @@ class Networks:
             own = await asyncio.to_thread(Path("/etc/hosts").read_text, errors="replace")
             hosts = host_files.extended(own, request.extra_hosts, self.default_gateway)
         else:
-            ready = await self._bare.take()
+            ready = await self._pools.take_bare()
             namespace = ready.namespace
             hostname = request.hostname or container_id[:12]
             hosts = host_files.hosts(extra=request.extra_hosts, host_gateway=self.default_gateway)
@@ -301,11 +288,11 @@ class Networks:
 
     async def _bridged(self, container_id: str, request: EndpointRequest, wanted: Sequence[Wanted]) -> Sandbox:
         resolver = self._override(ResolvConf.of_host().for_other_namespace(), request)
-        if len(wanted) == 1 and wanted[0][0].is_default_bridge:
-            ready = await self._plugged.take()
+        if len(wanted) == 1 and not wanted[0][1].ipv4_address:
+            ready = await self._pools.take(self.catalogue.segments[wanted[0][0].id])
             plugs = [ready.plug] if ready.plug is not None else []
         else:
-            ready = await self._bare.take()
+            ready = await self._pools.take_bare()
             plugs = []
         published: tuple[PublishedPort, ...] = ()
         try:
@@ -315,19 +302,22 @@ class Networks:
             elif wanted[0][1].mac_address:
                 plugs = [replace(plugs[0], mac=wanted[0][1].mac_address)]
                 await self._thread.set_mac(ready.namespace, plugs[0].interface, plugs[0].mac)
+            for network, _ in wanted:
+                self.catalogue.get(network.id)  # it may have been removed while this one was made
             connected = self._describe(container_id, request, wanted, plugs)
             published = connected.published
             await self._firewall.publish(connected.forwards)
             if resolving_networks(connected):
                 connected = with_upstream(connected, self._upstream(connected, resolver))
-                await self._serve_names(container_id, ready.namespace, connected)
+                await self._serve_names(container_id, ready, connected)
             await self._admit(container_id, connected)
         except BaseException:
-            ready.namespace.close()
+            ready.close()
             await self._resolver.close(container_id)
             self._host_ports.release(published)
             for plug, (network, _) in zip(plugs, wanted, strict=False):
-                self.catalogue.segments[network.id].addresses.give_back(plug.address)
+                if network.id in self.catalogue.segments:
+                    self.catalogue.segments[network.id].addresses.give_back(plug.address)
             raise
         hosts, resolv_conf = self._texts(container_id, request, connected, resolver)
         ports = port_map(connected.published, connected.exposed)
@@ -369,7 +359,7 @@ class Networks:
                     attachment.mac_address,
                     gateway=not taken and network is gateway,
                 )
-                self._links.add(plug.link)
+                self._pools.links.add(plug.link)
                 plugs.append(plug)
         except BaseException:
             for plug, (network, _) in zip(plugs, wanted, strict=False):
@@ -377,11 +367,16 @@ class Networks:
             raise
         return plugs
 
-    @staticmethod
-    def _take_address(segment: Segment, attachment: Attachment) -> IPv4Address:
+    def _take_address(self, segment: Segment, attachment: Attachment) -> IPv4Address:
         if not attachment.ipv4_address:
-            return segment.addresses.take()
+            try:
+                return segment.addresses.take()
+            except System:
+                if not self._pools.free(segment, None):
+                    raise
+                return segment.addresses.take()
         address = parse_address(attachment.ipv4_address, "IPv4 address")
+        self._pools.free(segment, address)
         segment.addresses.take_this(address)
         return address
 
@@ -419,14 +414,15 @@ class Networks:
             return ()
         return resolver.nameservers
 
-    async def _serve_names(self, container_id: str, namespace: Fd, connected: Connected) -> None:
+    async def _serve_names(self, container_id: str, ready: Ready, connected: Connected) -> None:
         """Open the embedded resolver inside, or tell it of other networks and names."""
         networks = resolving_networks(connected)
         entries = name_entries(connected, self.catalogue.segments)
         if self._resolver.serves(container_id):
             await self._resolver.change(container_id, networks, entries)
             return
-        sockets = await self._thread.open_resolver(namespace)
+        sockets = ready.resolver or await self._thread.open_resolver(ready.namespace)
+        ready.resolver = None  # the client's from now on
         names = self._own_names() | self._linked(connected)
         client = ResolverClient(networks, upstream(connected), names, sockets)
         await self._resolver.open(container_id, client, entries)
@@ -444,7 +440,9 @@ class Networks:
         return found
 
     async def _admit(self, container_id: str, connected: Connected) -> None:
-        """Note in memory and on disk what a container has."""
+        """Note in memory and on disk what a container has. Raises NoSuchNetwork when one was removed meanwhile."""
+        for endpoint in connected.endpoints:
+            self.catalogue.get(endpoint.network_id)
         self._connected[container_id] = connected
         try:
             await self._save(container_id)
@@ -537,7 +535,7 @@ class Networks:
                     host = await asyncio.to_thread(ResolvConf.of_host)
                     servers = tuple(self._settings.dns) or host.for_other_namespace().nameservers
                     joined = with_upstream(joined, servers if self._leads_out(endpoint) else ())
-                await self._serve_names(container_id, namespace, joined)
+                await self._serve_names(container_id, Ready(namespace, None), joined)
             self._connected[container_id] = await self._lead(namespace, joined)
             await self._save(container_id)
         except BaseException:

@@ -5,11 +5,9 @@ never by a mount below /run/netns: the pool's die with the daemon, a container's
 """
 
 import asyncio
-import logging
 import os
 import socket
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -23,7 +21,6 @@ from onggi.linux.nftables import Nftables
 from onggi.linux.process import CLONE_NEWNET, setns, unshare
 from onggi.network.host_files import EMBEDDED_RESOLVER
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _NAMESPACE = "/proc/thread-self/ns/net"
@@ -63,6 +60,13 @@ class Ready:
 
     namespace: Fd
     plug: Plug | None
+    resolver: tuple[Fd, Fd] | None = None
+    """Sockets of the embedded resolver, where the plug's network has names."""
+
+    def close(self) -> None:
+        self.namespace.close()
+        for each in self.resolver or ():
+            each.close()
 
 
 class NamespaceThread:
@@ -93,9 +97,12 @@ class NamespaceThread:
     async def _run(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
-    async def make(self, plug: Plug | None) -> Ready:
-        """A new namespace with loopback up. Raises OSError; nothing is left then, nor when the caller is cancelled."""
-        work = self._thread.submit(self._make, plug)
+    async def make(self, plug: Plug | None, *, resolver: bool = False) -> Ready:
+        """A new namespace with loopback up, and with the `resolver`'s sockets if asked.
+
+        Raises OSError; nothing is left then, nor when the caller is cancelled.
+        """
+        work = self._thread.submit(self._make, plug, resolver=resolver)
         try:
             return await asyncio.wrap_future(work)
         except asyncio.CancelledError:
@@ -146,7 +153,7 @@ class NamespaceThread:
         finally:
             self._return()
 
-    def _make(self, plug: Plug | None) -> Ready:
+    def _make(self, plug: Plug | None, *, resolver: bool) -> Ready:
         unshare(CLONE_NEWNET)
         try:
             with Fd(os.open(_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)) as namespace, Route() as route:
@@ -155,7 +162,8 @@ class NamespaceThread:
                 route.up(1)
                 if plug is not None:
                     self._plug(namespace, route, plug)
-                return Ready(Fd(namespace.take()), plug)
+                sockets = _open_resolver() if resolver else None
+                return Ready(Fd(namespace.take()), plug, sockets)
         finally:
             self._return()
 
@@ -214,104 +222,9 @@ def _write(path: str, value: bytes) -> None:
         pass  # a kernel without IPv6 has nothing to turn off
 
 
-class ReadyPool:
-    """Namespaces made ahead. `take` never waits as long as there is one; the pool is filled again when it is quiet.
-
-    It holds as many as were taken, or announced by `expect`, within the last ten seconds, between `least` and `most`.
-    """
-
-    QUIET_S = 0.01
-    DEMAND_S = 10.0
-
-    def __init__(
-        self,
-        make: Callable[[], Awaitable[Ready]],
-        *,
-        least: int,
-        most: int,
-    ) -> None:
-        self._make = make
-        self._least, self._most = min(least, most), most
-        self._ready: deque[Ready] = deque()
-        self._taken: deque[float] = deque()
-        self._expected: deque[float] = deque()
-        self._stirred = asyncio.Event()
-        self._group = asyncio.TaskGroup()
-        self._filler: asyncio.Task[None] | None = None
-        self._waiting = 0
-
-    def __len__(self) -> int:
-        return len(self._ready)
-
-    async def __aenter__(self) -> Self:
-        await self._group.__aenter__()
-        self._filler = self._group.create_task(self._fill(), name="fill the pool of network namespaces")
-        self._stirred.set()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._filler is not None:
-            self._filler.cancel()
-        await self._group.__aexit__(None, None, None)
-        while self._ready:
-            self._ready.pop().namespace.close()
-
-    @property
-    def target(self) -> int:
-        """How many are to be ready."""
-        horizon = asyncio.get_running_loop().time() - self.DEMAND_S
-        for times in (self._taken, self._expected):
-            while times and times[0] < horizon:
-                times.popleft()
-        return max(self._least, min(self._most, max(len(self._taken), len(self._expected))))
-
-    def expect(self) -> None:
-        """A start is likely soon: have one ready for it, too."""
-        self._expected.append(asyncio.get_running_loop().time())
-        self._stirred.set()
-
-    async def take(self) -> Ready:
-        """A ready namespace, or a new one when all are taken. Raises what `make` raises."""
-        self._taken.append(asyncio.get_running_loop().time())
-        if self._expected:
-            self._expected.popleft()
-        self._stirred.set()
-        if self._ready:
-            return self._ready.popleft()
-        self._waiting += 1
-        try:
-            return await self._make()
-        finally:
-            self._waiting -= 1
-
-    async def _fill(self) -> None:
-        while True:
-            await self._stirred.wait()
-            await self._quiet()
-            while len(self._ready) < self.target and not self._stirred.is_set():
-                try:
-                    self._ready.append(await self._make())
-                except OSError as error:
-                    # The next start makes its own and tells its user; trying again here would only spin.
-                    log.warning("no network namespace can be prepared: %s", error)
-                    break
-
-    async def _quiet(self) -> None:
-        """Return when nothing has been taken for a moment: starts under way have the processors first."""
-        while self._waiting or self._stirred.is_set():
-            self._stirred.clear()
-            try:
-                async with asyncio.timeout(self.QUIET_S):
-                    await self._stirred.wait()
-            except TimeoutError:
-                pass
-
-
 def _discard(work: Future[Ready]) -> None:
     if not work.cancelled() and work.exception() is None:
-        work.result().namespace.close()
+        work.result().close()
 
 
 def _open_resolver() -> tuple[Fd, Fd]:

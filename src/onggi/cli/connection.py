@@ -63,11 +63,13 @@ def filters(given: "Iterable[str]") -> str:
 class Connection:
     """One socket, and what has been read from it and not yet been used."""
 
-    __slots__ = ("ahead", "socket")
+    __slots__ = ("ahead", "bodiless", "socket")
 
     def __init__(self, socket: "Socket") -> None:
         self.socket = socket
         self.ahead = b""
+        self.bodiless = False
+        """The last request was a HEAD: its answer has no body, whatever its headers say."""
 
     def fileno(self) -> int:
         return self.socket.fileno()
@@ -135,7 +137,9 @@ class Response:
     def pieces(self) -> "Iterator[bytes]":
         """The body as it arrives."""
         connection = self.connection
-        if "chunked" in self.headers.get("transfer-encoding", "").lower():
+        if connection.bodiless:
+            pass
+        elif "chunked" in self.headers.get("transfer-encoding", "").lower():
             while True:
                 line = connection.line().split(b";")[0].strip()
                 try:
@@ -270,6 +274,7 @@ class Client:
                 raise Failure(f"the HTTP header {name} must not hold a line break")
             head.append(f"{name}: {value}")
         connection, self._idle = self._idle or self.connect(), None
+        connection.bodiless = method == "HEAD"
         text = ("\r\n".join(head) + "\r\n\r\n").encode("utf-8", "surrogateescape") + data
         try:
             connection.socket.sendall(text)

@@ -48,6 +48,7 @@ def cp(invocation: "Invocation", found: "Arguments") -> int:
 
 
 def _stat(answer: "Response") -> "dict[str, Any]":
+    """What the engine says of a path, in a header. The answer has no body, or one that is read afterwards."""
     from binascii import a2b_base64
 
     from onggi.jsontext import loads
@@ -180,6 +181,8 @@ def _archive_of(
 ) -> "tuple[str, str, str]":
     """The directory in the container, the name in the archive, and the local path. Raises Failure."""
     path = os.path.realpath(source) if found.flag("follow-link") else source
+    if not os.path.lexists(path) and os.path.lexists(path.rstrip("/")):
+        raise Failure("not a directory")
     if not os.path.lexists(path):
         raise Failure(f"lstat {os.path.abspath(source)}: no such file or directory")
     local_directory = os.path.isdir(path) and (not os.path.islink(path) or _asserts_directory(source))
@@ -188,7 +191,7 @@ def _archive_of(
     base = os.path.basename(os.path.normpath(source))
     contents = source.endswith("/.") or source == "."
     if local_directory:
-        path = path.rstrip("/") or "/"
+        path = os.path.realpath(path)
     if is_directory:
         return target, "." if contents and local_directory else base, path
     folder, name = posixpath.split(posixpath.normpath(target))

@@ -61,11 +61,10 @@ def _component(found: "dict[str, Any]") -> str:
     if found.get("Name") != "Engine":
         return text + "".join(_line(key, details[key], "  ") for key in sorted(details))
     text += _line("API version", f"{details.get('ApiVersion')} (minimum version {details.get('MinAPIVersion')})", "  ")
-    language = "Python" if "PythonVersion" in details else "Go"
-    text += _line(f"{language} version", details.get(f"{language}Version", ""), "  ")
-    text += _line("Git commit", details.get("GitCommit", ""), "  ")
-    if details.get("BuildTime"):
-        text += _line("Built", details["BuildTime"], "  ")
+    for key, name in (("PythonVersion", "Python version"), ("GoVersion", "Go version"), ("GitCommit", "Git commit"),
+                      ("BuildTime", "Built")):  # fmt: skip
+        if details.get(key):
+            text += _line(name, details[key], "  ")
     text += _line("OS/Arch", f"{details.get('Os')}/{details.get('Arch')}", "  ")
     return text + _line("Experimental", details.get("Experimental", "false"), "  ")
 

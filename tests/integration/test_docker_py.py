@@ -1,5 +1,6 @@
 """docker-py against the engine; every reply with a length is held against Docker's description of its API."""
 
+import asyncio
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import aiohttp
 import docker
 import pytest
 import requests
@@ -164,6 +166,41 @@ def test_attach(client: docker.DockerClient, name: str) -> None:
         assert container.attach(logs=True, stream=False) == b"to cat\n"
     finally:
         container.remove(force=True)
+
+
+async def _websocket(engine: Engine, name: str) -> bytes:
+    connector = aiohttp.UnixConnector(str(engine.socket))
+    async with aiohttp.ClientSession(connector=connector) as session, asyncio.timeout(60):
+        url = f"http://localhost/v1.51/containers/{name}/attach/ws?stream=1&stdin=1&stdout=1"
+        async with session.ws_connect(url) as websocket:
+            await websocket.send_bytes(b"binary ")
+            await websocket.send_str("and text\n")
+            received = b""
+            while not received.endswith(b"\n"):
+                received += await websocket.receive_bytes()
+            return received
+
+
+def test_attach_by_websocket(engine: Engine, client: docker.DockerClient, name: str) -> None:
+    container = client.containers.run(IMAGE, "cat", name=name, stdin_open=True, detach=True)
+    try:
+        assert asyncio.run(_websocket(engine, name)) == b"binary and text\n"
+        container.reload()
+        assert container.status == "running"
+    finally:
+        container.remove(force=True)
+
+
+def test_what_is_not_offered_is_refused_in_a_sentence(client: docker.DockerClient) -> None:
+    with pytest.raises(APIError) as caught:
+        client.nodes.list()
+    assert caught.value.status_code == 503
+    assert caught.value.explanation.startswith("This node is not a swarm manager.")
+    assert client.plugins.list() == []
+    client.api.hooks["response"].clear()  # no status for a refusal is described here
+    with pytest.raises(APIError) as refused:
+        client.swarm.init()
+    assert refused.value.status_code == 501
 
 
 def test_logs(client: docker.DockerClient, name: str) -> None:

@@ -23,6 +23,7 @@ from onggi.api import (
     processes,
     pull,
     system,
+    unoffered,
     volumes,
 )
 from onggi.api.failure import reply_to
@@ -38,7 +39,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_RESOURCES = (system, disk_usage, containers, attach, copying, exec, logs, processes, images, networks, pull, volumes)
+_RESOURCES = (
+    system,
+    disk_usage,
+    containers,
+    attach,
+    copying,
+    exec,
+    logs,
+    processes,
+    images,
+    networks,
+    pull,
+    volumes,
+    unoffered,
+)
 """Add a resource's module here."""
 
 _VERSIONED = re.compile(r"/v([0-9][0-9.]*)(/.*)", re.DOTALL)

@@ -1,4 +1,4 @@
-"""POST /containers/{name}/attach, POST /containers/{name}/resize"""
+"""POST /containers/{name}/attach, GET /containers/{name}/attach/ws, POST /containers/{name}/resize"""
 
 import asyncio
 import socket
@@ -13,7 +13,8 @@ from onggi.api.stream import STDOUT, Hijack, frame, stream_type
 from onggi.engine.attach import detach_keys
 from onggi.engine.lifecycle import Verb, require
 from onggi.engine.logs import LogQuery
-from onggi.errors import OnggiError
+from onggi.errors import InvalidParameter, OnggiError
+from onggi.linux.fd import Fd
 from onggi.runtime.runtime import Attachment
 
 if TYPE_CHECKING:
@@ -55,6 +56,28 @@ def routes(engine: "Engine") -> list[Route]:
                 hijack.connection.close()
             return await hijack.handed_on()
 
+    async def attach_websocket(request: web.Request) -> web.StreamResponse:
+        container = engine.containers.get(request.match_info["name"])
+        require(container, Verb.ATTACH)
+        keys = detach_keys(request.query.get("detachKeys", ""))
+        websocket = web.WebSocketResponse()
+        if not websocket.can_prepare(request):
+            raise InvalidParameter("this endpoint speaks WebSocket only: send a request to upgrade")
+        ours, theirs = socket.socketpair()
+        with ours, Fd(theirs.detach()) as connection:
+            attachment = Attachment(
+                connection=connection,
+                stdin=flag(request, "stdin") and container.config.open_stdin,
+                stdout=flag(request, "stdout"),
+                stderr=flag(request, "stderr"),
+                framed=False,  # as in Docker: a WebSocket's own frames do
+                detach_keys=keys if container.config.tty else b"",
+            )
+            await engine.containers.attach(container.id, attachment)
+            await websocket.prepare(request)
+            await _relay(websocket, ours)
+        return websocket
+
     async def resize(request: web.Request) -> web.StreamResponse:
         rows, columns = dimension(request, "h", "height"), dimension(request, "w", "width")
         await engine.containers.resize(request.match_info["name"], rows, columns)
@@ -62,8 +85,29 @@ def routes(engine: "Engine") -> list[Route]:
 
     return [
         Route("POST", "/containers/{name}/attach", attach),
+        Route("GET", "/containers/{name}/attach/ws", attach_websocket),
         Route("POST", "/containers/{name}/resize", resize),
     ]
+
+
+async def _relay(websocket: web.WebSocketResponse, ours: socket.socket) -> None:
+    """Carry bytes between a WebSocket and the end of a pair whose other end the container has, until that ends."""
+    loop = asyncio.get_running_loop()
+    ours.setblocking(False)
+
+    async def carry_in() -> None:
+        async for message in websocket:
+            if message.type in (web.WSMsgType.BINARY, web.WSMsgType.TEXT):
+                data = message.data.encode() if isinstance(message.data, str) else message.data
+                await loop.sock_sendall(ours, data)
+        ours.shutdown(socket.SHUT_RDWR)  # the client has gone
+
+    async with asyncio.TaskGroup() as group:
+        inward = group.create_task(carry_in())
+        while data := await loop.sock_recv(ours, 64 * 1024):
+            await websocket.send_bytes(data)
+        await websocket.close()
+        inward.cancel()
 
 
 async def _replay(engine: "Engine", container: "Container", hijack: Hijack, *, stdout: bool, stderr: bool) -> None:

@@ -18,7 +18,7 @@ from onggi.engine.settings import Settings
 from onggi.errors import OnggiError
 
 GOOD, LIMITED, MISSING = "✓", "!", "✗"
-LIBRARIES = ("aiohttp", "msgspec", "pyroute2", "zstandard", "isal")
+LIBRARIES = ("aiohttp", "msgspec", "zstandard", "isal")
 NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts", "time")
 CONTROLLERS = ("cpu", "cpuset", "memory", "pids", "blkio", "devices", "freezer")
 LEAST_KERNEL = (5, 12)

@@ -13,6 +13,7 @@ chain: where Docker runs, its FORWARD chain drops what is not its own, and DOCKE
 """
 
 import re
+import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from onggi.linux.nftables import Element, key
 from onggi.network.endpoint import PublishedPort
 
 ANY_ADDRESS = "0.0.0.0"
+_PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
 _PROTOCOLS = {"tcp": nftables.TCP, "udp": nftables.UDP, "sctp": nftables.SCTP}
 
 
@@ -150,19 +152,23 @@ def _elements(texts: Sequence[str]) -> list[str]:
     return [f"    elements = {{ {', '.join(texts)} }}"] if texts else []
 
 
+def _nft() -> str:
+    found = shutil.which("nft", path=_PROGRAMS)
+    if found is None:
+        raise System("nft is missing: install the package nftables")
+    return found
+
+
 def apply(text: str) -> int:
     """Hand a rule set to nft(8); the process that did it. Blocks for some milliseconds. Raises System with its words."""
-    try:
-        with subprocess.Popen(
-            ["/usr/sbin/nft", "-f", "-"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
-            _, complaint = process.communicate(text, timeout=60)
-    except FileNotFoundError as error:
-        raise System("nft is missing: install the package nftables") from error
+    with subprocess.Popen(
+        [_nft(), "-f", "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        _, complaint = process.communicate(text, timeout=60)
     if process.returncode != 0:
         raise System(f"nft refused the rules: {complaint.strip()}")
     return process.pid
@@ -176,7 +182,7 @@ def remove_table(table: str) -> None:
 def _docker_user_rules() -> str | None:
     """DOCKER-USER as text with handles; None without Docker."""
     done = subprocess.run(
-        ["/usr/sbin/nft", "-a", "list", "chain", "ip", "filter", "DOCKER-USER"],
+        [_nft(), "-a", "list", "chain", "ip", "filter", "DOCKER-USER"],
         text=True,
         capture_output=True,
         check=False,

@@ -229,7 +229,7 @@ def test_what_is_saved_can_be_loaded(tmp_path: Path) -> None:
 def test_save_refuses_what_is_not_there(tmp_path: Path) -> None:
     async def work(store: Store) -> None:
         for names, sentence in {
-            ("nope:1",): "reference does not exist", ("nope",): "No such image: nope:latest",
+            ("nope:1",): "reference does not exist", ("nope",): "No such image: nope",
             (): "no images to save: give one name or more",
         }.items():  # fmt: skip
             with pytest.raises((NotFound, InvalidParameter)) as refused:

@@ -106,7 +106,7 @@ class _Images:
                 platform=platforms[0] if platforms else None,
             )  # fmt: skip
 
-        return await stream_progress(request, work)
+        return await stream_progress(request, work, head_first=True)
 
     async def commit(self, request: web.Request) -> web.StreamResponse:
         query = request.query
@@ -114,7 +114,8 @@ class _Images:
         if query.get("repo"):
             reference = Reference.parse(query["repo"])
             reference = reference.with_tag(query["tag"]) if query.get("tag") else reference.with_default_tag()
-        config = await http.read_json(request, ContainerConfig | None, optional=True)  # type: ignore[arg-type]
+        body = (await http.read_body(request)).strip()
+        config = http.decode_json(body, ContainerConfig) if body not in (b"", b"null") else None
         if not query.get("container"):
             raise InvalidParameter("no container to commit: give its name or ID")
         work = committing.commit(

@@ -20,7 +20,6 @@ MARK = {
 """The headers that clients look for in any reply."""
 
 
-
 def _plain(value: Any) -> Any:
     """Digests and other texts with a type of their own are texts in JSON."""
     if isinstance(value, str):
@@ -52,13 +51,14 @@ async def stream_json(request: web.Request, messages: AsyncIterator[Any]) -> web
 
 
 async def stream_progress(
-    request: web.Request, work: Callable[[Progress], Awaitable[None]], *, content_type: str = "application/json"
-) -> web.StreamResponse:
+    request: web.Request, work: Callable[[Progress], Awaitable[None]], *, content_type: str = "application/json",
+    head_first: bool = False,
+) -> web.StreamResponse:  # fmt: skip
     """Run `work(progress)` and send what it reports, one JSON object a line, as pull, push, load and build do.
 
     `progress` is called on the event loop and never waits. An error before the first message becomes an ordinary
-    error reply; after it, a last message `{"errorDetail": …, "error": …}`, as in Docker. A client that hangs up ends
-    the work.
+    error reply, unless `head_first`; after it, a last message `{"errorDetail": …, "error": …}`, as in Docker. A client
+    that hangs up ends the work.
     """
     queue: list[Message] = []
     news = asyncio.Event()
@@ -68,6 +68,8 @@ async def stream_progress(
         news.set()
 
     response = web.StreamResponse(headers={"Content-Type": content_type})
+    if head_first:
+        await response.prepare(request)
 
     async def send() -> None:
         messages = [*queue]

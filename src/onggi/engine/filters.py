@@ -59,7 +59,7 @@ class Filters:
         truths = {"1": True, "true": True, "0": False, "false": False}
         given = {truths.get(value.lower()) for value in self._values[key]}
         if len(given) != 1 or None in given:
-            raise InvalidParameter(f"invalid filter '{key}={list(self._values[key])}'")
+            raise InvalidParameter(f"invalid filter '{key}=[{' '.join(self._values[key])}]'")
         return given == {True}
 
     def labels(self, key: str, labels: Mapping[str, str]) -> bool:

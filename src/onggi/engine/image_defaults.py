@@ -62,5 +62,4 @@ def merge(user: ContainerConfig, image: ImageContainerConfig) -> ContainerConfig
         labels={**(image.labels or {}), **(user.labels or {})},
         stop_signal=user.stop_signal or image.stop_signal or "",
         stop_timeout=user.stop_timeout if user.stop_timeout is not None else image.stop_timeout,
-        shell=user.shell or image.shell_words,
     )

@@ -84,7 +84,12 @@ def _meant(images: "Images", text: str) -> list[tuple[Image, Reference | None]]:
         return [(images.get(text), None)]
     if reference.tag is None and reference.digest is None:
         tagged = images.tags_of(reference)
-        return [(images.get(name.canonical), name) for name in tagged] or [(images.get(text), None)]
+        if tagged:
+            return [(images.get(name.canonical), name) for name in tagged]
+        try:
+            return [(images.get(text), None)]
+        except NoSuchImage as error:
+            raise NoSuchImage(text) from error
     try:
         image = images.get(reference.canonical)
     except NoSuchImage as error:

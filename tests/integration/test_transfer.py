@@ -434,6 +434,38 @@ def test_mirrors_are_asked_first_and_never_see_credentials(tmp_path: Path) -> No
     asyncio.run(run())
 
 
+def test_what_a_mirror_lacks_comes_from_the_registry_itself(tmp_path: Path) -> None:
+    """A mirror of any registry, by hosts.toml: without the image, with half of it, and with it."""
+
+    async def run() -> None:
+        async with HostileRegistry() as mirror, HostileRegistry() as registry:
+            image = registry.add_image("x/y", "1", LAYERS)
+            directory = tmp_path / "certs.d" / registry.host
+            directory.mkdir(parents=True)
+            (directory / "hosts.toml").write_text(f'[host."http://{mirror.host}"]\n')
+            name = f"{registry.host}/x/y:1"
+            for number in range(3):
+                registry.requests.clear()
+                async with Host(tmp_path / str(number), certificates=[tmp_path / "certs.d"]) as host:
+                    pulled, _ = await host.pull(name, credentials=ALICE)
+                    assert pulled.id == image.image_id
+                    _, lines = await host.pull(name)
+                    assert lines[-1]["status"] == f"Status: Image is up to date for {name}"
+                blobs = [path for path in registry.paths() if "/blobs/" in path]
+                if number == 0:
+                    assert len(blobs) == 1 + len(LAYERS)
+                    mirror.add_image("x/y", "1", LAYERS)
+                    lost = mirror.documents.pop(f"/v2/x/y/blobs/{image.layers[1]}")
+                elif number == 1:
+                    assert f"/v2/x/y/blobs/{image.layers[1]}" in blobs
+                    mirror.documents[f"/v2/x/y/blobs/{image.layers[1]}"] = lost
+                else:
+                    assert blobs == []
+            assert not any("Authorization" in headers for _, _, headers in mirror.requests)
+
+    asyncio.run(run())
+
+
 def test_memory_stays_flat(registry: Registry, tmp_path: Path) -> None:
     """Eight layers of 16 MB each, on a host that would notice if one of them were held in memory."""
     push_image(registry.host, f"t/{tmp_path.name}", "1",

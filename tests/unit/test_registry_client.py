@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from yarl import URL
 
 from onggi.errors import Forbidden, InvalidParameter, NotFound, System, Unauthorized, Unavailable
 from onggi.images.credentials import Credentials, decode_config_header, decode_header
 from onggi.images.progress import LayerRow, bar, human_size
-from onggi.images.remote.address import Scope, beside, scope_of
+from onggi.images.remote.address import AddressRefused, Scope, beside, scope_of
 from onggi.images.remote.challenge import Challenge, parse_challenges
 from onggi.images.remote.endpoint import Endpoints, RegistryOptions
 from onggi.images.remote.failure import answer
+from onggi.images.remote.http import Deadlines, Http
 
 
 @pytest.mark.parametrize(
@@ -254,3 +256,21 @@ def test_hosts_files_that_are_not_understood(tmp_path: Path, text: str, words: s
     with pytest.raises(System) as caught:
         found("192.0.2.1", certificates=[tmp_path])
     assert str(caught.value).startswith(f"{directory / 'hosts.toml'} can't be understood: {words}")
+
+
+def test_names_are_checked_after_the_look_up() -> None:
+    """A public name that means this machine gains nothing: no connection is made."""
+
+    async def ask() -> None:
+        http = Http(Deadlines())
+        try:
+            async with http.request(
+                "GET", URL("http://localhost:9/x"), tls=http.verified, allowed=frozenset({Scope.PUBLIC}), headers={}
+            ):
+                raise AssertionError
+        finally:
+            await http.close()
+
+    with pytest.raises(AddressRefused) as caught:
+        asyncio.run(ask())
+    assert str(caught.value) == "refused: the registry refers to localhost, a loopback address that is not its own"

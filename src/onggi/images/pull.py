@@ -7,6 +7,7 @@ register: until then nothing is visible, and after it everything is there
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Collection
 from concurrent.futures import Executor
 from contextlib import aclosing
@@ -22,7 +23,7 @@ from onggi.images.images import Images
 from onggi.images.in_thread import in_thread
 from onggi.images.lease import Lease
 from onggi.images.progress import Progress, line
-from onggi.images.remote.failure import Answer, Misbehaved, Unreachable, printable
+from onggi.images.remote.failure import Answer, AnswerFailed, Misbehaved, Unreachable, printable
 from onggi.images.remote.registries import Registries
 from onggi.images.remote.repository import Document, Repository
 from onggi.images.unpack import Integrity
@@ -33,6 +34,7 @@ from onggi.oci.manifest import Manifest, parse_manifest
 from onggi.oci.platform import Platform, host_platform, suitability
 from onggi.oci.reference import Reference
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _DEEPEST_INDEX = 3
@@ -76,9 +78,21 @@ class Pull:
         self._reference = replace(reference, tag=None) if reference.digest else reference
         self._services, self._progress = services, progress
         self._platform, self._credentials = platform, credentials
+        self._use_mirrors = True
+        self._at_mirror = False
 
     async def run(self) -> Image:
         """Raises NotFound, Answer, Unreachable, Misbehaved, Integrity, InvalidManifest, NoMatchingPlatform."""
+        try:
+            return await self._attempt()
+        except (Answer, Unreachable, Misbehaved, Integrity) as error:
+            if not self._at_mirror:
+                raise
+            log.warning("the mirror failed, so %s itself is asked: %s", self._reference.registry, error)
+        self._use_mirrors = self._at_mirror = False
+        return await self._attempt()
+
+    async def _attempt(self) -> Image:
         reference = self._reference
         before = self._known(reference)
         try:
@@ -151,7 +165,12 @@ class Pull:
             return self._reference.digest
         async with aclosing(self._repositories()) as repositories:
             async for repository in repositories:
-                head = await repository.head(self._reference.tag or str(self._reference.digest))
+                try:
+                    head = await repository.head(self._reference.tag or str(self._reference.digest))
+                except (Answer, Unreachable, Misbehaved) as error:
+                    if repository.client.endpoint.mirror or isinstance(error, AnswerFailed):
+                        return None  # a GET may do, here or elsewhere
+                    raise
                 return head.digest if head is not None and head.digest in ours else None
         return None
 
@@ -159,7 +178,7 @@ class Pull:
 
     async def _repositories(self) -> AsyncGenerator[Repository, None]:
         async with aclosing(
-            self._services.registries.clients(self._reference.registry, self._credentials, mirrors=True)
+            self._services.registries.clients(self._reference.registry, self._credentials, mirrors=self._use_mirrors)
         ) as clients:
             async for client in clients:
                 if client.endpoint.resolves or self._reference.digest:
@@ -172,11 +191,14 @@ class Pull:
         async with aclosing(self._repositories()) as repositories:
             async for repository in repositories:
                 try:
-                    return _Found(repository, await repository.manifest(wanted))
+                    document = await repository.manifest(wanted)
                 except (Answer, Unreachable, Misbehaved) as error:
                     failure = error
                     if not repository.client.endpoint.mirror:
                         raise
+                else:
+                    self._at_mirror = repository.client.endpoint.mirror
+                    return _Found(repository, document)
         raise failure
 
     async def _choose(self, found: _Found) -> tuple[Document, Manifest]:

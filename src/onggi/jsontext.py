@@ -34,13 +34,13 @@ else:
         def parse_constant(name: str) -> float:
             raise ValueError(f"{name} is not JSON")
 
-    _scan = make_scanner(_Rules)
+    _scan = make_scanner(_Rules)  # type: ignore[arg-type]  # the class itself has all that is asked of a context
     _SPACE = " \t\n\r"
 
     def _refuse(value: object) -> object:
         raise TypeError(f"{type(value).__name__} has no JSON form")
 
-    def loads(text: "str | bytes") -> "Any":
+    def loads(text: "str | bytes") -> "Any":  # type: ignore[misc]  # the part of json.loads that is needed
         """Parse one JSON value. Raises ValueError with the position when the text is not JSON."""
         if isinstance(text, bytes):
             text = text.decode("utf-8")

@@ -182,7 +182,7 @@ def ask(api: Api, state: str, command: str) -> tuple[tuple[int, str], dict[str, 
 PAIRS = [pair for number, pair in enumerate(itertools.product(STATES, COMMANDS)) if WHOLE or number % SAMPLE == 0]
 
 
-@pytest.mark.parametrize(("state", "command"), PAIRS, ids=lambda word: str(word))
+@pytest.mark.parametrize(("state", "command"), PAIRS, ids=str)
 def test_the_same_answer(engine: Engine, peer: Docker, state: str, command: str) -> None:
     theirs = ask(Api(peer.socket), state, command)
     ours = ask(Api(engine.socket), state, command)

@@ -9,6 +9,7 @@ import logging
 import os
 import resource
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -60,8 +61,6 @@ def _report(ready_fd: int | None, text: str) -> None:
         os.close(ready_fd)
     address = os.environ.get("NOTIFY_SOCKET", "")
     if text == "ready" and address:
-        import socket
-
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.connect("\0" + address[1:] if address.startswith("@") else address)
             notify.send(b"READY=1")
@@ -88,8 +87,8 @@ async def _serve(configuration: Configuration) -> None:
             await runner.setup()
             try:
                 for listener in opened:
-                    secure = context if listener.family != listen.socket.AF_UNIX else None
-                    if secure is None and listener.family != listen.socket.AF_UNIX:
+                    secure = context if listener.family != socket.AF_UNIX else None
+                    if secure is None and listener.family != socket.AF_UNIX:
                         log.warning("the API is served in the clear on %s: whoever reaches it is root here; "
                                     "use --tlsverify", listener.getsockname())  # fmt: skip
                     await web.SockSite(runner, listener, ssl_context=secure, backlog=listen.BACKLOG).start()

@@ -1,7 +1,7 @@
 """Go's path.Match, in linear space and at most quadratic time: Docker's filters by pattern are written in it.
 
-    *      any characters but "/"          ?      one character but "/"
-    [a-z]  one of a class, [^…] none of it  \\x     x itself
+*      any characters but "/"          ?      one character but "/"
+[a-z]  one of a class, [^…] none of it  \\x     x itself
 """
 
 from onggi.errors import InvalidParameter

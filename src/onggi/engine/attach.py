@@ -1,6 +1,14 @@
-"""Detach keys: the sequence that ends an attachment to a terminal and leaves the container running."""
+"""Attaching: the keys that detach from a terminal, and the clients that wait for a container's start."""
+
+import select
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from onggi.errors import InvalidParameter
+
+if TYPE_CHECKING:
+    from onggi.runtime.runtime import Attachment
 
 DEFAULT_DETACH_KEYS = b"\x10\x11"
 """ctrl-p, ctrl-q"""
@@ -23,3 +31,34 @@ def detach_keys(text: str) -> bytes:
         else:
             raise InvalidParameter(f"Invalid detach keys ({text[:100]}) provided")
     return bytes(keys)
+
+
+def still_there(waiting: "Sequence[Attachment]") -> "list[Attachment]":
+    """Those of the clients that have not hung up. The connections of the others are closed.
+
+    One that has left its input behind still counts: the container shall read it.
+    """
+    poll = select.poll()
+    open_ones = [attachment for attachment in waiting if not attachment.connection.closed]
+    for attachment in open_ones:
+        poll.register(attachment.connection.fileno(), 0)  # a hang-up is always told
+    hung_up = {number for number, _ in poll.poll(0)}
+    left = []
+    for attachment in open_ones:
+        if attachment.connection.fileno() in hung_up and not _has_input(attachment):
+            attachment.connection.close()
+        else:
+            left.append(attachment)
+    return left
+
+
+def _has_input(attachment: "Attachment") -> bool:
+    if not attachment.stdin:
+        return False
+    if attachment.received:
+        return True
+    with socket.socket(fileno=attachment.connection.duplicate().take()) as connection:
+        try:
+            return bool(connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except OSError:  # nothing there, or the connection is broken
+            return False

@@ -17,6 +17,7 @@ from onggi.engine import (
     stopping,
     updating,
 )
+from onggi.engine.attach import still_there
 from onggi.engine.container import Container, WaitResult
 from onggi.engine.container_config import (
     ContainerConfig,
@@ -191,7 +192,7 @@ class Containers:
             if is_running(container.state):
                 await self._engine.runtime.attach(container.id, attachment)
             else:
-                container.waiting.append(attachment)
+                container.waiting = [*still_there(container.waiting), attachment]
         self._engine.events.publish("container", "attach", container.id, container.attributes())
 
     async def resize(self, name: str, rows: int, columns: int) -> None:

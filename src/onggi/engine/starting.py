@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onggi.engine import checks, container_store, exits
+from onggi.engine.attach import still_there
 from onggi.engine.container import Container
 from onggi.engine.container_spec import Surroundings, compile_spec
 from onggi.engine.endpoints import endpoint_request
@@ -126,6 +127,7 @@ async def _set_up(engine: "Engine", container: Container) -> Started:
             init_program=_init_program() if host.init else "",
         )
         spec = compile_spec(container, around, engine.settings)
+        container.waiting = still_there(container.waiting)
         return await engine.runtime.start(
             Start(
                 id=container.id,
@@ -136,7 +138,7 @@ async def _set_up(engine: "Engine", container: Container) -> Started:
                 stdin_once=config.stdin_once,
                 log=_log_file(container),
                 network=sandbox.namespace,
-                attachments=tuple(container.waiting),
+                attachments=container.waiting,
                 console_size=host.console_size if host.console_size != (0, 0) else None,
             )
         )

@@ -322,6 +322,29 @@ def test_names_resolve_while_the_engine_is_away_and_after_the_resolver_was_kille
     run(body())
 
 
+def test_names_resolve_again_when_engine_and_resolver_were_killed(settings: Settings) -> None:
+    async def body() -> None:
+        async with opened(settings) as networks:
+            await networks.catalogue.create(CreateNetwork(name="one"))
+            sandbox = await networks.connect(identity(1), EndpointRequest(name="a", mode="one"))
+        assert sandbox.namespace is not None
+        (resolver,) = resolvers(settings)
+        os.kill(resolver, 9)
+        await asyncio.to_thread(os.waitpid, resolver, 0)
+        with sandbox.namespace as namespace:
+            async with opened(settings) as networks:
+                await networks.reconcile([identity(1)])
+                await networks.mend(identity(1), namespace)
+                address = sandbox.endpoints[0].address
+                assert await asyncio.to_thread(resolve, namespace, "a") == (0, [address])
+                await networks.mend(identity(1), namespace)
+                await networks.release(identity(1))
+                await networks.catalogue.remove("one")
+        await until(lambda: not resolvers(settings))
+
+    run(body())
+
+
 def resolvers(settings: Settings) -> list[int]:
     """The engine's resolver processes."""
     found = []

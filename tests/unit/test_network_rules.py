@@ -46,6 +46,12 @@ def test_an_internal_network_is_neither_left_nor_entered() -> None:
     assert 'oifname != "br" ip saddr 10.9.0.0/24 masquerade' not in text
 
 
+def test_a_host_that_was_no_router_becomes_none_for_others() -> None:
+    rule = "iifname != @bridges oifname != @bridges drop"
+    assert rule in ruleset("onggi", [BRIDGE], [], closes_host=True)
+    assert rule not in ruleset("onggi", [BRIDGE], [])
+
+
 def test_each_engine_has_a_table_and_links_of_its_own() -> None:
     assert table_name("onggi0") == "onggi"
     assert table_name("og-h5-x") == "onggi_og_h5_x"

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from onggi.engine import checks, container_store, creation, exits, restart, stopping
 from onggi.engine.container import Container
+from onggi.engine.endpoints import network_namespace
 from onggi.engine.lifecycle import State, is_running
-from onggi.errors import OnggiError
+from onggi.errors import Conflict, OnggiError
 from onggi.runtime.runtime import ExitStatus, Started
 from onggi.state.journal import settle
 
@@ -73,6 +74,11 @@ async def _adopt(engine: "Engine", container: Container, started: Started) -> No
         container.started_at = datetime.now(UTC)
         container.state = State.RUNNING
     container.pid, container.pid_start = started.pid, started.start_time
+    try:
+        with network_namespace(container) as namespace:
+            await engine.networks.mend(container.id, namespace)
+    except Conflict:
+        pass  # it has just ended: whoever watches it will see
     row = container_store.state_row(container)
     await engine.database.write(lambda connection: container_store.update_state(connection, row))
     engine.spawn(exits.watch(engine, container, started.pid), name=f"watch {container.id[:12]}")

@@ -19,7 +19,7 @@ from struct import pack
 from onggi.linux.netlink import APPEND, CREATE, NESTED, attribute
 from onggi.linux.nftables import NFPROTO_IPV4, TCP, UDP, Nftables, Transaction
 
-NFT_MSG_NEWTABLE, NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE = 0, 3, 6
+NFT_MSG_NEWTABLE, NFT_MSG_DELTABLE, NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE = 0, 2, 3, 6
 NF_INET_LOCAL_OUT = 3
 NFTA_TABLE_NAME = 1
 NFTA_CHAIN_TABLE, NFTA_CHAIN_NAME, NFTA_CHAIN_HOOK, NFTA_CHAIN_TYPE = 1, 3, 4, 7
@@ -86,7 +86,11 @@ def send_elsewhere(through: Nftables, address: str, port: int, *, udp: int, tcp:
         + attribute(NFTA_CHAIN_TYPE, b"nat\0")
     )
     transaction = Transaction()
-    transaction.add(NFT_MSG_NEWTABLE, NFPROTO_IPV4, attribute(NFTA_TABLE_NAME, _TABLE), flags=CREATE)
+    table = attribute(NFTA_TABLE_NAME, _TABLE)
+    # Made and removed first: so an older one, which led to other ports, is replaced.
+    transaction.add(NFT_MSG_NEWTABLE, NFPROTO_IPV4, table, flags=CREATE)
+    transaction.add(NFT_MSG_DELTABLE, NFPROTO_IPV4, table)
+    transaction.add(NFT_MSG_NEWTABLE, NFPROTO_IPV4, table, flags=CREATE)
     transaction.add(NFT_MSG_NEWCHAIN, NFPROTO_IPV4, chain, flags=CREATE)
     for protocol, to_port in ((UDP, udp), (TCP, tcp)):
         rule = _rule(address, port, protocol, to_port)

@@ -100,6 +100,15 @@ class Catalogue:
         self.segments: dict[str, Segment] = {}
         """By network ID."""
 
+    @property
+    def _forwarding_mark(self) -> Path:
+        return self._settings.exec_root / "turned-forwarding-on"
+
+    @property
+    def closes_host(self) -> bool:
+        """The host was no router before this engine since boot: it must not become one for others."""
+        return self._forwarding_mark.exists()
+
     async def load(self) -> None:
         """Read what is stored, and settle the predefined networks as the settings want them now."""
         for network in self._database.read(store.networks):
@@ -171,8 +180,8 @@ class Catalogue:
         with Route() as route:
             for segment in self.segments.values():
                 segment.raise_bridge(route)
-        if self._settings.ip_forward:
-            write_sysctl("net/ipv4/ip_forward", "1")
+        if self._settings.ip_forward and write_sysctl("net/ipv4/ip_forward", "1"):
+            self._forwarding_mark.touch()
 
     def lower_bridges(self) -> None:
         with Route() as route:

@@ -23,9 +23,16 @@ class Firewall:
     """
 
     def __init__(
-        self, bridge: str, bridges: Sequence[BridgeRules], uplinks: Sequence[str], forwards: Sequence[Forward]
+        self,
+        bridge: str,
+        bridges: Sequence[BridgeRules],
+        uplinks: Sequence[str],
+        forwards: Sequence[Forward],
+        *,
+        closes_host: bool,
     ) -> None:
         """`bridge` is the name of the engine's default bridge; `uplinks` carry the host's default routes."""
+        self._closes_host = closes_host
         self.table = nftables.table_name(bridge)
         self._bridge = bridge
         self._bridges = tuple(bridges)
@@ -71,7 +78,8 @@ class Firewall:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)  # type: ignore[arg-type]
 
     def _put_in_place(self) -> None:
-        text = nftables.ruleset(self.table, self._bridges, tuple(self._forwards.values()))
+        forwards = tuple(self._forwards.values())
+        text = nftables.ruleset(self.table, self._bridges, forwards, closes_host=self._closes_host)
         self._own.append(nftables.apply(text))
         self._pass_through_docker()
 

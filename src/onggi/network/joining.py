@@ -1,7 +1,7 @@
 """What joining networks comes to: which way out, which names, what is refused."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from msgspec import structs
@@ -130,3 +130,16 @@ def with_upstream(connected: Connected, servers: Sequence[str]) -> Connected:
         for endpoint in connected.endpoints
     )
     return Connected(connected.name, endpoints, connected.exposed)
+
+
+def linked_names(connected: Connected, on_network: Callable[[str], Mapping[str, Endpoint]]) -> dict[str, str]:
+    """Aliases of --link on user-defined networks, as far as the other container runs."""
+    found = {}
+    for endpoint in connected.endpoints:
+        others = on_network(endpoint.network_id)
+        for link in endpoint.links:
+            name, _, alias = link.partition(":")
+            for other_id, other in others.items():
+                if name and (other.container_name == name or other_id.startswith(name)):
+                    found[alias or name] = other.address
+    return found

@@ -29,6 +29,7 @@ from onggi.network.joining import (
     check_attachment,
     describe,
     gateway_of,
+    linked_names,
     name_entries,
     refusal_to_join,
     resolving_networks,
@@ -78,7 +79,9 @@ class Networks:
         rules = [segment.rules for segment in self.catalogue.segments.values()]
         leads = await asyncio.to_thread(uplinks)
         enter = self._stack.enter_async_context
-        self._firewall = await enter(Firewall(self._settings.bridge_name, rules, leads, forwards))
+        self._firewall = await enter(
+            Firewall(self._settings.bridge_name, rules, leads, forwards, closes_host=self.catalogue.closes_host)
+        )
         for segment in self.catalogue.segments.values():
             segment.open_loopback()
         self._thread = self._stack.enter_context(NamespaceThread())
@@ -161,6 +164,13 @@ class Networks:
                     except OSError as error:
                         log.info("link %s: %s", name, error)  # gone with its namespace meanwhile
 
+    async def mend(self, container_id: str, namespace: Fd) -> None:
+        """After a start of the engine: serve names to a running container again, should the resolver have ended."""
+        connected = self._connected.get(container_id)
+        if connected is None or not resolving_networks(connected) or self._resolver.serves(container_id):
+            return
+        await self._serve_names(container_id, Ready(namespace, None), connected)
+
     def on_network(self, network_id: str) -> Mapping[str, Endpoint]:
         """Container ID → its endpoint, for containers that run."""
         return {
@@ -222,6 +232,8 @@ class Networks:
         except OnggiError as error:
             category = next(kind for kind in type(error).__mro__ if kind.__module__ == OnggiError.__module__)
             raise category(f"failed to set up container networking: {error}") from error
+        except OSError as error:
+            raise System(f"failed to set up container networking: {error}") from error
 
     def _wanted(self, request: EndpointRequest) -> Sequence[Wanted]:
         """The networks, the one that `mode` names first. Raises NoSuchNetwork, InvalidParameter."""
@@ -423,21 +435,9 @@ class Networks:
             return
         sockets = ready.resolver or await self._thread.open_resolver(ready.namespace)
         ready.resolver = None  # the client's from now on
-        names = self._own_names() | self._linked(connected)
+        names = self._own_names() | linked_names(connected, self.on_network)
         client = ResolverClient(networks, upstream(connected), names, sockets)
         await self._resolver.open(container_id, client, entries)
-
-    def _linked(self, connected: Connected) -> dict[str, str]:
-        """Aliases of --link on user-defined networks, as far as the other container runs."""
-        found = {}
-        for endpoint in connected.endpoints:
-            others = self.on_network(endpoint.network_id)
-            for link in endpoint.links:
-                name, _, alias = link.partition(":")
-                for other_id, other in others.items():
-                    if name and (other.container_name == name or other_id.startswith(name)):
-                        found[alias or name] = other.address
-        return found
 
     async def _admit(self, container_id: str, connected: Connected) -> None:
         """Note in memory and on disk what a container has. Raises NoSuchNetwork when one was removed meanwhile."""

@@ -75,8 +75,13 @@ def table_name(bridge: str) -> str:
     return "onggi_" + re.sub(r"[^A-Za-z0-9]", "_", bridge)
 
 
-def ruleset(table: str, bridges: Sequence[BridgeRules], forwards: Iterable[Forward]) -> str:
-    """The whole table as one transaction: made if missing, replaced if there."""
+def ruleset(
+    table: str, bridges: Sequence[BridgeRules], forwards: Iterable[Forward], *, closes_host: bool = False
+) -> str:
+    """The whole table as one transaction: made if missing, replaced if there.
+
+    `closes_host`: what neither comes from nor goes to a container is not forwarded.
+    """
     everywhere: list[str] = []
     on_address: list[str] = []
     for forward in forwards:
@@ -138,6 +143,8 @@ def ruleset(table: str, bridges: Sequence[BridgeRules], forwards: Iterable[Forwa
     ]
     lines += [f'    iifname "{bridge.link}" oifname != "{bridge.link}" drop' for bridge in bridges if bridge.internal]
     lines += [f'    oifname "{bridge.link}" goto to_{number}' for number, bridge in enumerate(bridges)]
+    if closes_host:
+        lines.append("    iifname != @bridges oifname != @bridges drop")
     lines += ["  }", "  chain input {", "    type filter hook input priority filter; policy accept;"]
     lines += [
         f'    iifname "{bridge.link}" ct state != {{ established, related }} drop'

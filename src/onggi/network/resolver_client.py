@@ -107,22 +107,23 @@ class ResolverProcess:
             client.close()
 
     async def find(self, known: Mapping[str, ResolverClient], entries: Mapping[tuple[str, str], NameEntry]) -> None:
-        """Take up again the resolver of an engine before, for the containers that it `known`."""
-        if not known:
-            return
-        self._clients.update(known)
-        self._entries.update(entries)
+        """Take up again the resolver of an engine before, for the containers that it `known`.
+
+        `serves` tells for which of them it went on; the others are to be opened anew.
+        """
         async with self._lock:
-            if not await asyncio.to_thread(self._reach):
-                log.warning("the resolver has ended: names resolve in a container again when it is restarted")
+            if not known or not await asyncio.to_thread(self._reach):
                 return
             served = await self._synchronise()
             for client in served - known.keys():
                 await self._send({"do": "close", "client": client})
             for client in known.keys() & served:
+                self._clients[client] = known[client]
                 await self._send(known[client].order(client, "update"))
-            for (client, _), entry in entries.items():
-                await self._send(entry.order(client))
+            for (client, network), entry in entries.items():
+                if client in served:
+                    self._entries[client, network] = entry
+                    await self._send(entry.order(client))
 
     async def open(self, container_id: str, client: ResolverClient, entries: Sequence[NameEntry]) -> None:
         """Serve a container from now on; `client` and its sockets are ours. Raises System."""

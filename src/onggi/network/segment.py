@@ -106,17 +106,19 @@ class Segment:
         write_sysctl(f"net/ipv4/conf/{self.network.link}/route_localnet", "1")
 
 
-def write_sysctl(key: str, value: str, *, missing_ok: bool = False) -> None:
-    """Write /proc/sys/`key` unless it has the value already: it may be read-only and right."""
+def write_sysctl(key: str, value: str, *, missing_ok: bool = False) -> bool:
+    """Write /proc/sys/`key` unless it has the value already (it may be read-only and right); whether it was written."""
     try:
         with Fd(os.open(f"/proc/sys/{key}", os.O_RDONLY | os.O_CLOEXEC)) as file:
             if os.read(file.fileno(), 64).decode().strip() == value:
-                return
+                return False
         with Fd(os.open(f"/proc/sys/{key}", os.O_WRONLY | os.O_CLOEXEC)) as file:
             os.write(file.fileno(), value.encode())
     except FileNotFoundError:
         if not missing_ok:
             raise
+        return False
+    return True
 
 
 def occupied(route: Route, ours: Sequence[str]) -> list[IPv4Network]:

@@ -7,6 +7,7 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -221,7 +222,7 @@ def test_systemd_is_refused_in_words(runtime: Runtime) -> None:
     assert "--systemd-cgroup is not offered" in done.stderr
 
 
-@pytest.mark.parametrize("target", ["/proc", "/sys"])
+@pytest.mark.parametrize("target", ["/proc", "/sys", "/dev"])
 def test_proc_and_sys_must_be_directories(runtime: Runtime, target: str) -> None:
     """CVE-2019-19921: a link where procfs shall be mounted."""
     place = runtime.bundle / "rootfs" / target.lstrip("/")
@@ -269,3 +270,43 @@ def test_a_stopped_runtime_is_told_by_its_boot(runtime: Runtime) -> None:
     assert runtime("kill", runtime.id, "KILL").returncode == 1
     path.write_text(json.dumps(state))
     os.kill(real, signal.SIGKILL)
+
+
+POISONED = (
+    "colorsys", "traceback", "linecache", "tokenize", "warnings", "encodings/idna", "encodings/utf_16", "encodings/cp437",
+    "pwd", "grp", "json/__init__", "logging/__init__", "contextlib", "enum", "signal", "typing", "sitecustomize",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda config: config["process"].update(args=["nope"]), "executable file not found"),
+        (lambda config: config["process"].update(args=["/etc"]), "is a directory"),
+        (lambda config: config["process"].update(cwd="/bin/sh"), "not a directory"),
+        (lambda config: config["process"]["user"].update(username="nobody"), "unable to find user"),
+        (lambda config: config["process"].update(env=["BROKEN"]), "invalid environment variable"),
+        (lambda config: config["linux"].update(sysctl={"net.ipv4.nope": "1"}), "open sysctl net.ipv4.nope file"),
+        (lambda config: config["process"].update(args=["true"]), ""),
+    ],
+)
+def test_nothing_of_the_root_is_loaded_by_us(runtime: Runtime, change: Callable[[Config], None], words: str) -> None:
+    """A first import after the change of root would run the container's file as root of the host (measured on 3.11)."""
+    rootfs = runtime.bundle / "rootfs"
+    poison = "open('/loaded', 'a').write(__name__)\n"
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    for library in (*(path.lstrip("/") for path in sys.path if path), f"usr/lib/{version}", f"usr/local/lib/{version}"):
+        for name in POISONED:
+            path = rootfs / library / f"{name}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(poison)
+    for name in ("libnss_files.so.2", "libnss_compat.so.2", "libgcc_s.so.1"):
+        (rootfs / "lib/x86_64-linux-gnu").mkdir(parents=True, exist_ok=True)
+        (rootfs / "lib/x86_64-linux-gnu" / name).write_bytes(b"not a library")
+    runtime.configure("true", change=change)
+    done = runtime("run", "--bundle", str(runtime.bundle), runtime.id)
+    assert words in done.stderr
+    assert done.returncode == (1 if words else 0), done.stderr
+    assert not (rootfs / "loaded").exists()
+    for library in ("libnss", "libgcc"):
+        assert library not in done.stderr

@@ -134,7 +134,7 @@ class Mount(Step):
 
     def _target(self, setup: Setup, new: Fd) -> Fd:
         """The directory to mount on; a tmpfs takes over what it shall have of a directory that is there already."""
-        if self.kind in {"proc", "sysfs"}:
+        if self.kind in {"proc", "sysfs"} or self.target == "/dev":
             return _plain_directory(setup, self.target)
         if self.kind != "tmpfs" or (not self.copy_up and any(key == "mode" for key, _ in self.options)):
             return make_directory(setup.root_fd(), self.target)
@@ -448,7 +448,7 @@ def _place(setup: Setup, path: str) -> "tuple[Fd, str]":
 
 
 def _plain_directory(setup: Setup, path: str) -> Fd:
-    """A mount point for /proc or /sys: a real directory, never a link (CVE-2019-19921)."""
+    """A mount point for /proc, /sys or /dev: a real directory, never a link (CVE-2019-19921)."""
     root = setup.root_fd()
     try:
         return openat2(root, path, os.O_PATH | os.O_DIRECTORY, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS)

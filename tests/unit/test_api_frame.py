@@ -1,6 +1,7 @@
 """The frame of the API: versions, routes, failures, bodies; over a real unix socket."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from onggi.api import app as frame
+from onggi.api import server
 from onggi.api.request import api_version, filters, flag, number, read_json
 from onggi.api.response import Progress, json_response, stream_progress
 from onggi.api.route import Route, Table
@@ -79,7 +81,7 @@ ROUTES = [
 async def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[aiohttp.ClientSession]:
     module = SimpleNamespace(routes=lambda engine: ROUTES)
     monkeypatch.setattr(frame, "_RESOURCES", (module,))
-    engine: Any = SimpleNamespace(settings=SimpleNamespace(debug=False))
+    engine: Any = SimpleNamespace(settings=SimpleNamespace(debug=False, api_names=("docker",)))
     runner = ApiRunner(frame.make_app(engine))
     await runner.setup()
     path = str(tmp_path / "s")
@@ -214,3 +216,93 @@ async def _progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(_progress(tmp_path, monkeypatch))
+
+
+async def _over_tcp(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    module = SimpleNamespace(routes=lambda engine: ROUTES)
+    monkeypatch.setattr(frame, "_RESOURCES", (module,))
+    engine: Any = SimpleNamespace(settings=SimpleNamespace(debug=False, api_names=("docker",)))
+    runner = ApiRunner(frame.make_app(engine))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{runner.addresses[0][1]}") as client:
+            statuses = []
+            for host in ("localhost", "127.0.0.1:2375", "[::1]:2375", "docker:2375", "evil.example", "localhost.evil"):
+                async with client.get("/query/x/read", headers={"Host": host}) as response:
+                    statuses.append(response.status)
+            return statuses
+    finally:
+        await runner.cleanup()
+
+
+def test_a_name_that_is_not_ours_is_refused_over_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C67: a web page whose name was made to point to this machine."""
+    assert asyncio.run(_over_tcp(monkeypatch)) == [200, 200, 200, 200, 403, 403]
+
+
+async def _slow_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "HEAD_DEADLINE_S", 0.2)
+    async with served(tmp_path, monkeypatch) as client, asyncio.timeout(60):
+        reader, writer = await asyncio.open_unix_connection(str(tmp_path / "s"))
+        writer.write(b"GET /query/x/read HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        assert await reader.read() == b""  # closed on us
+        writer.close()
+        # One that sends whole requests, with pauses between them, is not.
+        reader, writer = await asyncio.open_unix_connection(str(tmp_path / "s"))
+        for _ in range(2):
+            writer.write(b"GET /nope HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert await reader.readuntil(b'page not found"}\n')
+            await asyncio.sleep(0.5)
+        writer.close()
+        assert (await reply(client, "GET", "/nope"))[0] == 404
+
+
+def test_a_head_that_does_not_end_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C69"""
+    asyncio.run(_slow_head(tmp_path, monkeypatch))
+
+
+async def _compressed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with served(tmp_path, monkeypatch) as client:
+        bomb = gzip.compress(b" " * 10_000_000)
+        headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+        status, body = await reply(client, "POST", "/echo", data=bomb, headers=headers)
+        assert status == 400
+        assert "invalid JSON" in body["message"]
+
+
+def test_compressed_bodies_are_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C69"""
+    asyncio.run(_compressed(tmp_path, monkeypatch))
+
+
+SMUGGLED = (
+    b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n{}",
+    b"POST /echo HTTP/1.1\r\nHost : x\r\nContent-Length: 2\r\n\r\n{}",
+    b"POST /echo HTTP/1.1\r\nHost: x\r\nX: a\0b\r\nContent-Length: 2\r\n\r\n{}",
+    b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: +2\r\n\r\n{}",
+    b"GET /x HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 100_000 + b"\r\n\r\n",
+)
+
+
+async def _smuggled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: bytes) -> bytes:
+    async with served(tmp_path, monkeypatch), asyncio.timeout(60):
+        reader, writer = await asyncio.open_unix_connection(str(tmp_path / "s"))
+        writer.write(request + b"GET /nope HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+
+@pytest.mark.parametrize("request_text", SMUGGLED)
+def test_ambiguous_requests_end_the_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_text: bytes
+) -> None:
+    """C68"""
+    answer = asyncio.run(_smuggled(tmp_path, monkeypatch, request_text))
+    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
+    assert b"page not found" not in answer
+    assert b"Image" not in answer

@@ -27,12 +27,13 @@ from onggi.api import (
     volumes,
 )
 from onggi.api.failure import reply_to
+from onggi.api.guard import Guard
 from onggi.api.request import BODY_LIMIT_BYTES, VERSION
 from onggi.api.response import MARK
 from onggi.api.route import Route, Table
 from onggi.api.stream import HandedOn
 from onggi.api.version import NEWEST, negotiate
-from onggi.errors import Forbidden, NotFound
+from onggi.errors import NotFound
 
 if TYPE_CHECKING:
     from onggi.engine.engine import Engine
@@ -65,8 +66,9 @@ class PageNotFound(NotFound):
 
 
 class _Api:
-    def __init__(self, routes: Iterable[Route], *, debug: bool) -> None:
+    def __init__(self, routes: Iterable[Route], guard: Guard, *, debug: bool) -> None:
         self._table = Table(routes)
+        self._guard = guard
         self._debug = debug
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -79,8 +81,7 @@ class _Api:
         if self._debug:
             log.debug("%s %s", request.method, path)
         try:
-            if request.headers.get("Origin") is not None:
-                raise Forbidden("requests by web pages are refused: the Origin header is not accepted")
+            self._guard.check(request)
             versioned = _VERSIONED.fullmatch(path)
             request[VERSION] = NEWEST if versioned is None else negotiate(versioned[1])
             found = self._table.find(request.method, path if versioned is None else versioned[2])
@@ -126,6 +127,8 @@ def make_app(engine: "Engine") -> web.Application:
     """The API of one engine, to be served by `server.ApiRunner`."""
     routes = [route for resource in _RESOURCES for route in resource.routes(engine)]
     app = web.Application(client_max_size=BODY_LIMIT_BYTES)
-    app.router.add_route("*", "/{path:.*}", _Api(routes, debug=engine.settings.debug).answer)
+    app.router.add_route(
+        "*", "/{path:.*}", _Api(routes, Guard(engine.settings.api_names), debug=engine.settings.debug).answer
+    )
     app.on_response_prepare.append(_mark)
     return app

@@ -84,6 +84,7 @@ OPTIONS = (
     Option("shutdown-timeout", "shutdown-timeout", "Set the default shutdown timeout in seconds"),
     Option("live-restore", "live-restore", "Keep containers running when the engine stops (the default)", switch=True),
     Option("label", "labels", "Set key=value labels to the daemon", many=True),
+    Option("api-name", "api-names", "Host name that the API may be called by over TCP", many=True),
     Option("tls", "tls", "Use TLS; implied by --tlsverify", switch=True),
     Option("tlsverify", "tlsverify", "Use TLS and verify the remote", switch=True),
     Option("tlscacert", "tlscacert", "Trust certs signed only by this CA"),
@@ -260,6 +261,7 @@ SETTINGS: dict[str, tuple[str, Callable[[str, object], object]]] = {
     "shutdown-timeout": ("shutdown_timeout_s", _number),
     "live-restore": ("live_restore", _truth),
     "labels": ("labels", _texts),
+    "api-names": ("api_names", _texts),
 }
 """Key → the field of Settings it fills, and how its value is read."""
 

@@ -54,6 +54,8 @@ class Settings:
     live_restore: bool = True
     """Containers go on when the engine stops. False: it stops them first, as dockerd does without --live-restore."""
     labels: tuple[str, ...] = ()
+    api_names: tuple[str, ...] = ()
+    """Host names that the API may be called by over TCP, beside addresses, localhost and the machine's own name."""
     debug: bool = False
     listening: tuple[str, ...] = ()
     """The addresses the API is served on, as `info` shows them."""

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onggi
+from onggi.engine.creation import RUNTIME
 from onggi.engine.lifecycle import State
+from onggi.engine.unsupported import LOG_DRIVERS
 from onggi.linux import cgroup
 from onggi.oci.spec import VERSION as SPEC_VERSION
 
@@ -26,8 +28,6 @@ GO_ARCHITECTURES = {
     "riscv64": "riscv64", "loongarch64": "loong64",
 }  # fmt: skip
 NETWORK_PLUGINS = ("bridge", "host", "null")
-LOG_PLUGINS = ("json-file",)
-RUNTIME = "onggi"
 INDEX = "https://index.docker.io/v1/"
 
 
@@ -110,7 +110,7 @@ class SystemInfo:
                 "Volume": ["local"],
                 "Network": list(NETWORK_PLUGINS),
                 "Authorization": None,
-                "Log": list(LOG_PLUGINS),
+                "Log": [driver for driver in LOG_DRIVERS if driver != "none"],
             },
             **_limits(),
             "Debug": settings.debug,

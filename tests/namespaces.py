@@ -187,3 +187,60 @@ def outside() -> Iterator[tuple[Fd, str]]:
             yield namespace, host
         finally:
             route.delete(bridge)
+
+
+def send_forged(namespace: Fd, gateway: str, destination: str, port: int) -> None:
+    """From a neighbour's eth0: a datagram to `destination` in a frame that is addressed to the host's own link.
+
+    No neighbour's kernel would send it so (127.0.0.1 is its own, foreign addresses need a route); an attacker does.
+    """
+
+    def send() -> None:
+        with Route() as route:
+            index = route.index("eth0")
+            own_mac = next(link.mac for link in route.links() if link.index == index)
+            own = next(address for found, address, _ in route.addresses() if found == index)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.sendto(b"?", (gateway, 9))  # so that the gateway's address is resolved
+        deadline = time.monotonic() + PATIENCE_S
+        host_mac = ""
+        while not host_mac:
+            assert time.monotonic() < deadline, "the gateway's MAC address did not become known"
+            with open("/proc/thread-self/net/arp", encoding="ascii") as table:
+                for line in table.readlines()[1:]:
+                    address, _, flags, mac, *_ = line.split()
+                    if address == gateway and int(flags, 16) & 2:
+                        host_mac = mac
+        datagram = struct.pack(">HHHH", 4000, port, 8 + 6, 0) + b"forged"
+        head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(datagram), 0, 0, 64, socket.IPPROTO_UDP, 0)
+        head += socket.inet_aton(own) + socket.inet_aton(destination)
+        total = sum(struct.unpack(">10H", head))
+        total = (total & 0xFFFF) + (total >> 16)
+        head = head[:10] + struct.pack(">H", ~(total + (total >> 16)) & 0xFFFF) + head[12:]
+        frame = bytes.fromhex((host_mac + own_mac).replace(":", "")) + b"\x08\x00" + head + datagram
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as raw:
+            raw.bind(("eth0", 0))
+            raw.send(frame)
+
+    within(namespace, send)
+
+
+@contextmanager
+def hearing(namespace: Fd, port: int) -> Iterator[Callable[[float], bool]]:
+    """A UDP socket inside; the function tells whether a forged datagram comes within so many seconds."""
+
+    def listen() -> socket.socket:
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        server.bind(("0.0.0.0", port))
+        return server
+
+    with within(namespace, listen) as server:
+
+        def heard(seconds: float) -> bool:
+            server.settimeout(seconds)
+            try:
+                return server.recv(100) == b"forged"
+            except TimeoutError:
+                return False
+
+        yield heard

@@ -26,7 +26,19 @@ from onggi.network.networks import Networks
 from onggi.network.nftables import leave_docker, table_name
 from onggi.network.segment import link_prefix
 from onggi.state.database import Database
-from tests.namespaces import PATIENCE_S, SHORT_S, answering, ask, ask_from, connects_to, outside, resolve, within
+from tests.namespaces import (
+    PATIENCE_S,
+    SHORT_S,
+    answering,
+    ask,
+    ask_from,
+    connects_to,
+    hearing,
+    outside,
+    resolve,
+    send_forged,
+    within,
+)
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root for network namespaces")
 
@@ -199,6 +211,48 @@ def test_published_ports_are_reached_from_everywhere_they_should_and_from_nowher
             assert ask_from(neighbour, "127.0.0.1", loopback, timeout_s=SHORT_S) == b""
             assert ask_from(neighbour, endpoint.address, 80, timeout_s=SHORT_S) == b""
             assert ask_from(neighbour, endpoint.address, 81, timeout_s=SHORT_S) == b""
+
+    run(body())
+
+
+def test_no_forged_frame_reaches_a_port_that_is_published_elsewhere_or_not_at_all(settings: Settings) -> None:
+    async def body() -> None:
+        async with opened(settings) as networks:
+            asked = {
+                "1001/udp": [Binding("", "")],
+                "1002/udp": [Binding("127.0.0.1", "")],
+            }
+            server = await networks.connect(identity(1), EndpointRequest(name="server", ports=asked))
+            await asyncio.to_thread(check, server)
+            await networks.release(identity(1))
+
+    def check(server: Sandbox) -> None:
+        assert server.namespace is not None
+        everywhere, loopback = server.ports["1001/udp"], server.ports["1002/udp"]
+        assert everywhere is not None
+        assert loopback is not None
+        address = server.endpoints[0].address
+        open_port, local_port = int(everywhere[0].host_port), int(loopback[0].host_port)
+        with (
+            server.namespace as inside,
+            outside() as (neighbour, host),
+            hearing(inside, 1001) as first,
+            hearing(inside, 1002) as second,
+            hearing(inside, 1003) as third,
+        ):
+            send_forged(neighbour, host, host, open_port)
+            assert first(PATIENCE_S), "the means of this test work"
+            send_forged(neighbour, host, "127.0.0.1", local_port)
+            assert not second(SHORT_S)
+            send_forged(neighbour, host, "127.0.0.1", open_port)
+            send_forged(neighbour, host, address, 1001)
+            # Somebody else's port of the same number, on its way through the host.
+            send_forged(neighbour, host, "198.51.100.7", open_port)
+            assert not first(SHORT_S)
+            send_forged(neighbour, host, address, 1002)
+            assert not second(SHORT_S)
+            send_forged(neighbour, host, address, 1003)
+            assert not third(SHORT_S)
 
     run(body())
 

@@ -140,6 +140,15 @@ def test_exec(running: Container) -> None:
     assert b"".join(stream) == b"".join(b"%d\n" % number for number in range(1, 20001))
 
 
+def test_an_exec_belongs_to_one_run_of_the_container(client: docker.DockerClient, running: Container) -> None:
+    """C73"""
+    made = client.api.exec_create(running.id, "true")
+    running.restart(timeout=10)
+    with pytest.raises(NotFound) as caught:
+        client.api.exec_start(made)
+    assert caught.value.explanation == f"No such exec instance: {made['Id']}"
+
+
 def test_exec_socket(client: docker.DockerClient, running: Container) -> None:
     made = client.api.exec_create(running.id, "cat", stdin=True)
     assert client.api.exec_inspect(made)["Running"] is False

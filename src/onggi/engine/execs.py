@@ -60,6 +60,8 @@ class Exec:
     container: "Container"
     config: ExecConfig
     detach_keys: bytes
+    run: tuple[int, int]
+    """Pid and start time of the container's first process when this was made: it belongs to that run alone."""
     phase: Phase = Phase.CREATED
     pid: int = 0
     exit_code: int | None = None
@@ -81,7 +83,13 @@ class Execs:
         container = self._engine.containers.get(container_name)
         require(container, Verb.EXEC)
         self._collect()
-        exec = Exec(id=new_id(), container=container, config=config, detach_keys=detach_keys(config.detach_keys))
+        exec = Exec(
+            id=new_id(),
+            container=container,
+            config=config,
+            detach_keys=detach_keys(config.detach_keys),
+            run=(container.pid, container.pid_start),
+        )
         self._execs[exec.id] = exec
         container.exec_ids.append(exec.id)
         self._publish(exec, f"exec_create: {_command_line(config)}")
@@ -101,6 +109,9 @@ class Execs:
         if exec.phase is Phase.ENDED:
             raise Conflict(f"exec command {id} has already run")
         require(exec.container, Verb.EXEC)
+        if exec.run != (exec.container.pid, exec.container.pid_start):
+            self._forget(exec)
+            raise NoSuchExec(id)
         return exec
 
     async def start(
@@ -171,17 +182,25 @@ class Execs:
         self._engine.events.publish("container", action, container.id, container.attributes(execID=exec.id, **more))
 
     def _collect(self) -> None:
-        """Forget what ended long ago, and what waits for a start in a container that has gone."""
+        """Forget what ended long ago, and what was never started in a run of its container that is over."""
         now = time.monotonic()
         ended = [exec for exec in self._execs.values() if exec.phase is Phase.ENDED]
         for index, exec in enumerate(ended):
             if now - exec.ended_at > KEPT_S or index < len(ended) - MOST_ENDED:
-                del self._execs[exec.id]
+                self._forget(exec)
+        for exec in [exec for exec in self._execs.values() if exec.phase is Phase.CREATED]:
+            if exec.run != (exec.container.pid, exec.container.pid_start):
+                self._forget(exec)
 
     def forget_container(self, container: "Container") -> None:
         """The container has been removed: so are its instances."""
         for exec in [exec for exec in self._execs.values() if exec.container is container]:
-            del self._execs[exec.id]
+            self._forget(exec)
+
+    def _forget(self, exec: Exec) -> None:
+        del self._execs[exec.id]
+        if exec.id in exec.container.exec_ids:
+            exec.container.exec_ids.remove(exec.id)
 
     async def resize(self, id: str, rows: int, columns: int) -> None:
         exec = self._known(id)

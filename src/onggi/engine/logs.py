@@ -116,16 +116,18 @@ class Logs:
         As in Docker, following ends with this run of the container, though its policy starts another.
         """
         self.check(container)
-        follow = query.follow and container.state in (State.RUNNING, State.PAUSED)
-        # Watched before the files are opened: what is written from then on wakes us.
-        with self._watch.watch(container.log_path.parent) as changed:
-            reading = _Reading(container.log_path, query, write)
-            try:
+        reading = _Reading(container.log_path, query, write)
+        try:
+            if not (query.follow and container.state in (State.RUNNING, State.PAUSED)):
                 await reading.send_present()
-                if follow and not reading.done:
+                return
+            # Watched before the files are opened: what is written from then on wakes us.
+            with self._watch.watch(container.log_path.parent) as changed:
+                await reading.send_present()
+                if not reading.done:
                     await self._follow(container.id, query, reading, changed)
-            finally:
-                reading.close()
+        finally:
+            reading.close()
 
     async def _follow(self, id: str, query: LogQuery, reading: "_Reading", changed: asyncio.Event) -> None:
         over = False

@@ -589,6 +589,78 @@ def test_kill_in_the_middle_of_an_extraction_leaves_nothing(tmp_path: Path) -> N
     wait_for_end(worker)
 
 
+def test_a_snapshot_without_a_container_goes_at_the_start(tmp_path: Path) -> None:
+    kept, lost = "aa" * 32, "bb" * 32
+
+    async def work(store: Store) -> None:
+        await store.load(archive(tmp_path, BASE))
+        for number in (kept, lost):
+            root = await store.images.snapshots.prepare(number, store.images.get("img:1"))
+            (Path(root.upper) / "written").write_bytes(bytes(5000))
+
+    async def after(store: Store) -> None:
+        await store.images.snapshots.reconcile([kept])
+        await store.settled()
+        assert os.listdir(tmp_path / "data/snapshots") == [kept]
+        assert await store.images.snapshots.written_bytes(kept) == 5000
+        with pytest.raises(NotFound):
+            store.images.snapshots.root(lost)
+        # A container outlives its image, and the layers go with the container.
+        await store.images.remove("img:1", force=True)
+        assert len(await store.settled()) == 1
+        with shown(store.images.snapshots.root(kept)) as top:
+            assert (top / "etc/a").read_text() == "lower a"
+        await store.images.snapshots.remove(kept)
+        assert await store.settled() == set()
+
+    with_store(tmp_path / "data", work)
+    with_store(tmp_path / "data", after)
+
+
+def test_blobs_of_interrupted_pulls_are_kept_for_a_day(tmp_path: Path) -> None:
+    async def work(store: Store) -> None:
+        await store.load(archive(tmp_path, BASE))
+        async with store.images.lease() as lease:
+            for content in (b"old", b"new"):
+                await store.images.keep_document(lease, content)
+
+    with_store(tmp_path / "data", work)
+    before = {digest(BASE), digest(image_config([BASE])), digest(b"old"), digest(b"new")}
+    blobs = tmp_path / "data/content/blobs/sha256"
+    assert {f"sha256:{name}" for name in os.listdir(blobs)} == before
+    for content in (b"old", BASE):
+        os.utime(blobs / digest(content)[7:], (1, 1))
+
+    async def after(store: Store) -> None:
+        assert store.blobs() == before - {digest(b"old")}
+
+    with_store(tmp_path / "data", after)
+
+
+def test_an_engine_without_its_database_deletes_nothing(tmp_path: Path) -> None:
+    """C134: only what is recorded is ours to delete."""
+
+    async def work(store: Store) -> None:
+        await store.load(archive(tmp_path, BASE))
+        await store.images.snapshots.prepare("aa" * 32, store.images.get("img:1"))
+
+    async def after(store: Store) -> None:
+        await store.images.snapshots.reconcile([])
+        await store.settled()
+
+    with_store(tmp_path / "data", work)
+    kept = sorted(os.listdir(tmp_path / "data/layers")), os.listdir(tmp_path / "data/snapshots")
+    for name in ("state.db", "state.db-wal", "state.db-shm"):
+        (tmp_path / "data" / name).unlink(missing_ok=True)
+    blobs = tmp_path / "data/content/blobs/sha256"
+    before = set(os.listdir(blobs))
+    for name in before:
+        os.utime(blobs / name, (1, 1))
+    with_store(tmp_path / "data", after)
+    assert set(os.listdir(blobs)) == before
+    assert (sorted(os.listdir(tmp_path / "data/layers")), os.listdir(tmp_path / "data/snapshots")) == kept
+
+
 def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()] or [
         int(word) for task in Path(f"/proc/{pid}/task").iterdir() for word in (task / "children").read_text().split()

@@ -78,8 +78,10 @@ class Images:
         await self._stack.aclose()
 
     def _drop_old_blobs(self, used: set[str]) -> None:
-        """What pulls left that were never taken up again."""
+        """What pulls left that were never taken up again. Nothing when no image is known: the database may be lost."""
         self.blobs.expire(_KEEP_UNUSED_BLOBS)
+        if not used:
+            return
         oldest = datetime.now(UTC) - _KEEP_UNUSED_BLOBS
         for info in list(self.blobs.walk()):
             if info.digest not in used and info.created_at < oldest:

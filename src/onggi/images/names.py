@@ -199,6 +199,11 @@ def take_name(connection: sqlite3.Connection, reference: Reference) -> None:
     connection.execute("DELETE FROM image_names WHERE reference = ?", (reference.canonical,))
 
 
+def note_use(connection: sqlite3.Connection, image_id: str, now: str) -> None:
+    """A container was made of the image."""
+    connection.execute("UPDATE images SET last_used_at = ? WHERE id = ?", (now, image_id))
+
+
 def delete(connection: sqlite3.Connection, image_id: Digest) -> list[Digest]:
     """Forget an image without names; gives those of its blobs that no other image needs and no lease holds."""
     blobs = [

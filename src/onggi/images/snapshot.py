@@ -10,12 +10,13 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Collection
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from onggi.errors import NotFound
-from onggi.images import changes, layers, rubbish
+from onggi.images import changes, layers, names, rubbish
 from onggi.images.changes import Change
 from onggi.images.image import Image
 from onggi.images.layers import Attributes, Layer
@@ -59,6 +60,7 @@ class Snapshots:
                 (container_id, image_id, directory),
             )
             layers.use_as(connection, user, image_id)
+            names.note_use(connection, image_id, datetime.now(UTC).isoformat())
             return layers.stack(connection, user)
 
         stack = await self._database.write(record)

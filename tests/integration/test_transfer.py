@@ -154,6 +154,13 @@ def test_proofs(guarded: Registry, tmp_path: Path) -> None:
         assert await said(host.transfer.inspect(Reference.parse(f"{host_name}/{private}:1"))) == (
             "errors:\ndenied: requested access to the resource is denied\nunauthorized: authentication required\n"
         )
+        assert guarded.tokens is not None
+        refresh = Credentials(identity_token=guarded.tokens.refresh_token)
+        await host.pull(f"{host_name}/{private}:2", credentials=refresh)
+        assert guarded.tokens.requests[-1] == "POST /token (alice)"
+        bearer_token = bearer(guarded, private).removeprefix("Bearer ")
+        await host.images.tag(str(image.id), Reference.parse(f"{host_name}/{private}:3"))
+        await host.push(f"{host_name}/{private}:3", credentials=Credentials(registry_token=bearer_token))
         # A second user does not profit from what the first one proved (C85).
         assert (await said(host.pull(f"{host_name}/{private}:2"))).startswith("pull access denied for ")
 

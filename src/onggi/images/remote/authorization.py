@@ -23,7 +23,8 @@ from onggi.images.remote.failure import Misbehaved, answer, printable
 from onggi.images.remote.http import Http, check_web, read_document, read_error
 
 _TOKEN_LIMIT_BYTES = 512 * 1024
-_CLIENT = "onggi"
+_CLIENT = "docker"
+"""Refresh tokens belong to the client that they were made for; those in people's config.json are of Docker's name."""
 _EARLY_S = 10
 
 

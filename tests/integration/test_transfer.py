@@ -388,6 +388,71 @@ def test_a_pull_given_up_keeps_what_is_complete_and_goes_on_within_a_layer(tmp_p
     on_host(tmp_path, script)
 
 
+LARGE = layer_of({"large": os.urandom(70_000_000)})
+
+
+def test_large_layer_comes_in_ranges_side_by_side(tmp_path: Path) -> None:
+    """Three connections are open before any of them is answered; the bytes arrive in order."""
+
+    async def script(host: Host) -> None:
+        async with HostileRegistry() as registry:
+            image = registry.add_image("x/y", "1", [LARGE], compression="none")
+            path = f"/v2/x/y/blobs/{image.layers[0]}"
+            ranges: list[str] = []
+            three = asyncio.Event()
+
+            async def reply(request: web.Request) -> web.StreamResponse:
+                ranges.append(request.headers["Range"])
+                start, end = (int(part or len(LARGE) - 1) for part in request.headers["Range"][6:].split("-"))
+                if len(ranges) == 3:
+                    three.set()
+                if start:
+                    await three.wait()  # the first is answered at once: it tells whether there are ranges at all
+                headers = {"Content-Range": f"bytes {start}-{end}/{len(LARGE)}", "ETag": '"v1"'}
+                if len(ranges) == 6:  # one breaks off, and is asked for again
+                    headers["Content-Length"] = str(end + 1 - start)
+                    response = web.StreamResponse(status=206, headers=headers)
+                    await response.prepare(request)
+                    await response.write(LARGE[start : start + 1000])
+                    assert request.transport is not None
+                    request.transport.close()
+                    return response
+                return web.Response(status=206, body=LARGE[start : end + 1], headers=headers)
+
+            registry.replies["GET", path] = reply
+            await host.pull(f"{registry.host}/x/y:1")
+            assert ranges[0] == "bytes=0-8388607"
+            assert len(set(ranges)) >= 8
+
+    on_host(tmp_path, script)
+
+
+def test_large_layer_of_a_registry_without_ranges(tmp_path: Path) -> None:
+    async def script(host: Host) -> None:
+        async with HostileRegistry() as registry:
+            image = registry.add_image("x/y", "1", [LARGE], compression="none")
+            path = f"/v2/x/y/blobs/{image.layers[0]}"
+
+            async def reply(_: web.Request) -> web.StreamResponse:
+                return web.Response(body=LARGE)
+
+            registry.replies["GET", path] = reply
+            await host.pull(f"{registry.host}/x/y:1")
+            assert registry.paths().count(path) == 1
+
+    on_host(tmp_path, script)
+
+
+def test_large_layer_of_a_real_registry(registry: Registry, tmp_path: Path) -> None:
+    push_image(registry.host, f"t/{tmp_path.name}", "1", [LARGE], compression="none")
+
+    async def script(host: Host) -> None:
+        image, _ = await host.pull(f"{registry.host}/t/{tmp_path.name}:1")
+        assert host.images.has_layer(image.config.diff_ids[0])
+
+    on_host(tmp_path, script)
+
+
 def test_push_in_chunks_when_a_proxy_takes_no_more(tmp_path: Path) -> None:
     async def script(host: Host) -> None:
         async with HostileRegistry() as registry:

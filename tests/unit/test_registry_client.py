@@ -262,7 +262,7 @@ def test_names_are_checked_after_the_look_up() -> None:
     """A public name that means this machine gains nothing: no connection is made."""
 
     async def ask() -> None:
-        http = Http(Deadlines())
+        http = Http(Deadlines(), ssl.create_default_context())
         try:
             async with http.request(
                 "GET", URL("http://localhost:9/x"), tls=http.verified, allowed=frozenset({Scope.PUBLIC}), headers={}

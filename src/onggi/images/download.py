@@ -9,6 +9,7 @@ from onggi.content.store import Ingest, StoreFull, UnexpectedContent
 from onggi.images.in_thread import in_thread
 from onggi.images.progress import LayerRow
 from onggi.images.remote.failure import AnswerBusy, AnswerFailed, Unreachable
+from onggi.images.remote.ranges import blob_in_ranges
 from onggi.images.remote.repository import Repository
 from onggi.images.unpack import Integrity
 from onggi.oci.descriptor import Descriptor
@@ -50,7 +51,9 @@ class Download:
         self._arrived(ingest.offset)
         while ingest.offset < size:
             try:
-                async with self._repository.blob(self._blob.digest, ingest.offset, validator) as stream:
+                async with blob_in_ranges(
+                    self._repository, self._blob.digest, ingest.offset, size, validator
+                ) as stream:
                     validator = stream.validator
                     await self._receive(stream.offset, stream.pieces)
                 if ingest.offset < size:

@@ -46,10 +46,10 @@ class Deadlines:
 class Http:
     """The connections of one engine to registries. Connections are kept apart by the addresses they may go to."""
 
-    def __init__(self, deadlines: Deadlines) -> None:
+    def __init__(self, deadlines: Deadlines, verified: ssl.SSLContext) -> None:
         self.deadlines = deadlines
-        self.verified = ssl.create_default_context()
-        """For hosts that the daemon was told nothing about."""
+        self.verified = verified
+        """For hosts that the daemon was told nothing about: the system's authorities."""
         self._sessions: dict[frozenset[Scope] | None, aiohttp.ClientSession] = {}
 
     def _session(self, allowed: frozenset[Scope] | None) -> aiohttp.ClientSession:

@@ -56,11 +56,13 @@ class Head:
 class BlobStream:
     """A blob on its way: from `offset` on, in pieces as they arrive."""
 
-    def __init__(self, offset: int, validator: str, pieces: AsyncIterator[bytes]) -> None:
+    def __init__(self, offset: int, validator: str, pieces: AsyncIterator[bytes], *, whole: bool) -> None:
         self.offset = offset
         self.validator = validator
         """The strong entity tag, for `If-Range`; empty when there is none."""
         self.pieces = pieces
+        self.whole = whole
+        """The registry sends all of the blob, no range of it."""
 
 
 class Repository:
@@ -141,11 +143,13 @@ class Repository:
         return content
 
     @asynccontextmanager
-    async def blob(self, digest: Digest, offset: int = 0, validator: str = "") -> AsyncIterator[BlobStream]:
-        """From `offset` on if the registry can do that and nothing has changed, else from the start."""
+    async def blob(
+        self, digest: Digest, offset: int = 0, validator: str = "", *, end: int | None = None
+    ) -> AsyncIterator[BlobStream]:
+        """From `offset` on, to before `end`, if the registry can do that and nothing has changed, else all of it."""
         headers = {}
-        if offset:
-            headers["Range"] = f"bytes={offset}-"
+        if offset or end is not None:
+            headers["Range"] = f"bytes={offset}-{'' if end is None else end - 1}"
             if validator:
                 headers["If-Range"] = validator
         async with self.client.stream(
@@ -159,7 +163,8 @@ class Repository:
                 begins = offset
             tag = response.headers.get("ETag", "")
             strong = tag if tag.startswith('"') and len(tag) < 1000 else ""
-            yield BlobStream(begins, strong, self._pieces(response.content.iter_any(), digest))
+            whole = response.status != HTTPStatus.PARTIAL_CONTENT
+            yield BlobStream(begins, strong, self._pieces(response.content.iter_any(), digest), whole=whole)
 
     async def _pieces(self, pieces: AsyncIterator[bytes], digest: Digest) -> AsyncIterator[bytes]:
         """Ends with TooSlow what trickles: the next byte always comes, but the blob never would."""

@@ -186,17 +186,31 @@ def test_a_terminal_goes_to_the_console_socket(runtime: Runtime, tmp_path: Path)
 
 
 def test_hooks_run_in_order_with_the_state(runtime: Runtime, tmp_path: Path) -> None:
+    """Each says its kind, its state's, and whose files it sees: createContainer still the host's, startContainer not."""
     log = tmp_path / "hooks"
+    log.touch()
 
     def hook(kind: str) -> list[dict[str, Any]]:
-        return [{"path": "/bin/sh", "args": ["sh", "-c", f"echo {kind} $(cat) >>{log}"]}]
+        words = f"echo {kind} $(test -e {log.parent}/bundle && echo host) $(cat) >>{log}"
+        return [{"path": "/bin/sh", "args": ["sh", "-c", words], "env": ["PATH=/bin"]}]
 
-    kinds = ("prestart", "createRuntime", "poststart", "poststop")
-    runtime.configure("true", change=lambda config: config.update(hooks={kind: hook(kind) for kind in kinds}))
+    kinds = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+
+    def change(config: Config) -> None:
+        config["hooks"] = {kind: hook(kind) for kind in kinds}
+        config["mounts"].append({"destination": str(log), "source": str(log), "type": "bind", "options": ["bind"]})
+
+    runtime.configure("true", change=change)
     runtime.ok("run", "--bundle", str(runtime.bundle), runtime.id)
-    lines = [line.split(" ", 1) for line in log.read_text().splitlines()]
-    assert [kind for kind, _ in lines] == list(kinds)
-    assert all(runtime.id in state for _, state in lines)
+    lines = [line.split() for line in log.read_text().splitlines()]
+    # The container's process and the poststart hook run side by side: their order is nobody's.
+    assert sorted(line[0] for line in lines) == sorted(kinds)
+    assert [line[0] for line in lines][:4] == list(kinds[:4])
+    assert {line[0] for line in lines if line[1] != "host"} == {"startContainer"}
+    states = {line[0]: json.loads(line[-1]) for line in lines}
+    assert {state["id"] for state in states.values()} == {runtime.id}
+    assert states["createRuntime"]["status"] == "creating"
+    assert states["createContainer"]["pid"] == states["createRuntime"]["pid"]
 
 
 def test_a_hook_that_fails_ends_the_start(runtime: Runtime) -> None:

@@ -156,7 +156,7 @@ def test_a_number_is_kept_a_name_is_looked_up() -> None:
         (spec(mounts=(oci.Mount("data", "bind", "/x"),)), "is not absolute"),
         (spec(mounts=(oci.Mount("/proc/self/attr", "tmpfs", "x"),)), "inside /proc"),
         (spec(mounts=(oci.Mount("/x", "bind", "/x", ("idmap",)),)), "'idmap' is not offered"),
-        (spec(hooks=oci.Hooks(start_container=(oci.Hook("/x"),))), "startContainer hooks are not offered"),
+        (spec(hooks=oci.Hooks(start_container=(oci.Hook("x"),))), "path of startContainer hook 'x' is not absolute"),
     ],
 )
 def test_what_cannot_be_carried_out_is_refused(changed: oci.Spec, words: str) -> None:

@@ -97,11 +97,8 @@ class Container:
                     connection.connect(f"/proc/self/fd/{here.fileno()}/start.sock")
             except (FileNotFoundError, ConnectionRefusedError) as error:
                 raise Conflict("cannot start a container that has stopped") from error
-            answer = message.receive(connection.fileno())
+            self._await_program(connection.fileno(), state)
         self.directory.started()
-        if answer is not None:
-            words = jsontext.loads(answer.payload)
-            raise CannotStart(StartFailure.load(words[1]), _FAILED)
         spec = self.directory.config()
         if spec.hooks is not None and spec.hooks.poststart:
             hooks.run(
@@ -229,6 +226,16 @@ class Container:
     def counters(self) -> counters.Counters:
         return counters.read(self._group())
 
+    def _await_program(self, connection: int, state: State) -> None:
+        """Answer init until its program runs (the connection ends). Raises CannotStart."""
+        while (received := message.receive(connection)) is not None:
+            words = jsontext.loads(received.payload)
+            if words[0] == "failed":
+                self.directory.started()
+                raise CannotStart(StartFailure.load(words[1]), _FAILED)
+            answer = _Hooks(self.id, self.directory.config(), state.bundle).state(words[1], state.pid)
+            message.send(connection, jsontext.dumps(["go", answer]).encode())
+
     # --- parts ----------------------------------------------------------------------------------------------------
 
     def _group(self) -> Cgroup:
@@ -265,12 +272,6 @@ class Container:
         return DirectoryRoot(str((bundle / spec.root.path).resolve()))
 
     def _spawn(self, steps: list[object], spec: oci.Spec, bundle: Path) -> Child:
-        def run_hooks(kind: str, pid: int) -> None:
-            assert spec.hooks is not None
-            state = self._hook_state(spec, "creating", pid, str(bundle))
-            hooks.run("prestart", spec.hooks.prestart, state, str(bundle))
-            hooks.run(kind, spec.hooks.create_runtime, state, str(bundle))
-
         with (
             socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener,
             Fd(os.open(self.directory.path, os.O_PATH | os.O_DIRECTORY)) as here,
@@ -279,7 +280,7 @@ class Container:
             listener.listen(1)
             files = {"start": listener.fileno(), "stdin": 0, "stdout": 1, "stderr": 2}
             try:
-                return init.spawn(_as_sent(steps), files, run_hooks=run_hooks)
+                return init.spawn(_as_sent(steps), files, hooks=_Hooks(self.id, spec, str(bundle.resolve())))
             except StartFailure as failure:
                 raise CannotStart(failure, _FAILED) from failure
 
@@ -298,6 +299,28 @@ class Container:
             return
         if state.cgroup:
             Cgroup(state.cgroup).wait_empty()
+
+
+class _Hooks(init.Hooks):
+    """The hooks of a container that is being created."""
+
+    def __init__(self, id: str, spec: oci.Spec, bundle: str) -> None:
+        self._id = id
+        self._spec = spec
+        self._bundle = bundle
+
+    def run(self, kind: str, pid: int) -> None:
+        found = self._spec.hooks or oci.Hooks()
+        state = self.state(kind, pid).encode()
+        try:
+            hooks.run("prestart", found.prestart, state, self._bundle)
+            hooks.run(kind, found.create_runtime, state, self._bundle)
+        except System as error:
+            raise ValueError(str(error)) from error
+
+    def state(self, kind: str, pid: int) -> str:
+        status = CREATED if kind == "startContainer" else "creating"
+        return hooks.state_text(self._id, status, pid, self._bundle, self._spec.annotations).decode()
 
 
 def _alive(state: State) -> bool:

@@ -4,7 +4,7 @@ spawn (shim)                              child
   CreateCgroup …
   Clone ─────────────────────────────────►  seal_imports()
   serves the channel:                       JoinCgroup … PivotRoot … Execute
-    "map" "hooks"   answers "go"              asks, waits
+    "map" "hooks" "state"   answers            asks, waits
     "console"       keeps the pty's master    sends it
     "ready"         returns                   waits for `start` (OCI create)
     "failed"        raises StartFailure       ends
@@ -23,11 +23,10 @@ from onggi.runtime.steps import Setup, StartFailure, Step, failure_of, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
     from typing import Any, NoReturn
 
-__all__ = ["Child", "StartFailure", "spawn"]
+__all__ = ["Child", "Hooks", "StartFailure", "spawn"]
 
 KINDS: "dict[str, type[Step]]" = {
     kind.__name__: kind
@@ -75,16 +74,25 @@ class Child:
             self.console.close()
 
 
-def spawn(
-    plan: "list[Any]", files: "dict[str, int]", *, run_hooks: "Callable[[str, int], None] | None" = None
-) -> Child:
+class Hooks:
+    """What the child asks of its parent about hooks. This one knows of none."""
+
+    def run(self, kind: str, pid: int) -> None:
+        """Run the hooks of one kind in the parent's own namespaces. Raises ValueError to refuse the start."""
+        raise ValueError(f"nobody here runs {kind} hooks")
+
+    def state(self, kind: str, pid: int) -> str:
+        """The container's state, as JSON, for hooks that the child itself executes."""
+        raise ValueError(f"nobody here runs {kind} hooks")
+
+
+def spawn(plan: "list[Any]", files: "dict[str, int]", *, hooks: "Hooks | None" = None) -> Child:
     """Start a container's init as a child of the calling, single-threaded process.
 
     `plan` is `Plan.data()` as decoded from JSON. `files` names descriptors of the caller that the plan refers to:
     `stdin`, `stdout`, `stderr` (all three, unless the plan has a console), `network` (a network namespace to join),
-    `start` (a listening socket, for plans that wait for it). They stay the caller's. `run_hooks(kind, pid)` runs the
-    hooks of one kind and raises to refuse the start. Returns once the program has been executed, or once everything
-    is ready for a plan that waits; raises StartFailure, with nothing left behind.
+    `start` (a listening socket, for plans that wait for it). They stay the caller's. Returns once the program has been
+    executed, or once everything is ready for a plan that waits; raises StartFailure, with nothing left behind.
     """
     steps = load(plan, KINDS)
     middle = next(position for position, step in enumerate(steps) if isinstance(step, Clone))
@@ -108,7 +116,7 @@ def spawn(
         with child:
             _return(setup)
             child.start_time = process.start_time(pid)
-            _serve(ours, child, run_hooks)
+            _serve(ours, child, hooks or Hooks())
         return child
     except BaseException:
         theirs.close()
@@ -137,7 +145,7 @@ def _return(setup: Setup) -> None:
             process.setns(namespace)
 
 
-def _serve(channel: Fd, child: Child, run_hooks: "Callable[[str, int], None] | None") -> None:
+def _serve(channel: Fd, child: Child, hooks: Hooks) -> None:
     """Answer the child until its program runs, it waits for `start`, or it has failed."""
     while True:
         received = message.receive(channel)
@@ -153,20 +161,20 @@ def _serve(channel: Fd, child: Child, run_hooks: "Callable[[str, int], None] | N
         elif words[0] == "map":
             _map_users(child.pid, words[1], words[2])
             message.send(channel, b'["go"]')
-        elif words[0] == "hooks":
-            message.send(channel, _hooks_answer(words[1], child.pid, run_hooks))
+        elif words[0] in {"hooks", "state"}:
+            message.send(channel, _hooks_answer(words[0], words[1], child.pid, hooks))
         else:
             received.close()
             raise StartFailure("Clone", 0, f"the child speaks of {words[0]!r}", 128)
 
 
-def _hooks_answer(kind: str, pid: int, run_hooks: "Callable[[str, int], None] | None") -> bytes:
-    if run_hooks is None:
-        return jsontext.dumps(["refused", f"nobody here runs {kind} hooks"]).encode()
+def _hooks_answer(question: str, kind: str, pid: int, hooks: Hooks) -> bytes:
     try:
-        run_hooks(kind, pid)
-    except (OSError, ValueError, StartFailure) as error:
-        return jsontext.dumps(["refused", f"error running {kind} hook: {error}"]).encode()
+        if question == "state":
+            return jsontext.dumps(["go", hooks.state(kind, pid)]).encode()
+        hooks.run(kind, pid)
+    except (OSError, ValueError) as error:
+        return jsontext.dumps(["refused", str(error)]).encode()
     return b'["go"]'
 
 

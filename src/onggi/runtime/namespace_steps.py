@@ -2,12 +2,17 @@
 
 import _socket
 import os
+import select
 
 from onggi.linux import process
 from onggi.linux.cgroup import Cgroup
 from onggi.linux.device_filter import attach as attach_device_filter
 from onggi.linux.fd import Fd
 from onggi.runtime.steps import Setup, StartFailure, Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _FLAG_NAMES = {
     "user": process.CLONE_NEWUSER,
@@ -197,6 +202,57 @@ class RunHooks(Step):
 
     def execute(self, setup: Setup) -> None:
         setup.ask("hooks", self.kind)
+
+
+class ExecuteHooks(Step):
+    """Execute hooks here, in the container's own namespaces: createContainer hooks before the host's root is left (their
+    paths are the host's), startContainer hooks as the container's process."""
+
+    FIELDS = ("kind", "hooks")
+    kind: str
+    hooks: "list[list[Any]]"
+    """Path, arguments, environment, timeout in seconds or null."""
+
+    def describe(self) -> str:
+        return f"ExecuteHooks {self.kind} {' '.join(str(hook[0]) for hook in self.hooks)}"
+
+    def execute(self, setup: Setup) -> None:
+        state = setup.ask("state", self.kind).encode()
+        for position, (path, arguments, environment, timeout_s) in enumerate(self.hooks):
+            code = _run_hook(path, arguments or [path], environment, timeout_s, state)
+            if code != 0:
+                end = "no end in time" if code is None else f"exit status {code}"
+                raise StartFailure(self.name, 0, f"error running {self.kind} hook #{position}: {end}", 128)
+
+
+def _run_hook(
+    path: str, arguments: "list[str]", environment: "list[str]", timeout_s: "int | None", state: bytes
+) -> "int | None":
+    """Its exit code, with 128 + n for signal n; None when it was killed for taking too long."""
+    pairs = [entry.partition("=") for entry in environment]
+    with Fd(os.memfd_create("state", os.MFD_CLOEXEC)) as text:
+        os.write(text.fileno(), state)
+        os.lseek(text.fileno(), 0, os.SEEK_SET)
+        pid, pidfd = process.clone()
+        if pid == 0:
+            try:
+                os.dup2(text.fileno(), 0)
+                process.close_from(3)
+                os.execve(path, arguments, {key: value for key, _, value in pairs})
+            finally:
+                os._exit(127)
+    assert pidfd is not None
+    with pidfd:
+        poll = select.poll()
+        poll.register(pidfd.fileno(), select.POLLIN)
+        ended = bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
+        if not ended:
+            process.send_signal(pidfd, 9)
+        _, status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if not ended:
+        return None
+    return code if code >= 0 else 128 - code
 
 
 class AwaitStart(Step):

@@ -269,7 +269,7 @@ def _features(options: argparse.Namespace) -> int:
             {
                 "ociVersionMin": "1.0.0",
                 "ociVersionMax": oci.VERSION,
-                "hooks": ["prestart", "createRuntime", "poststart", "poststop"],
+                "hooks": ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
                 "mountOptions": sorted(mount_options.known()),
                 "linux": {
                     "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],

@@ -11,7 +11,7 @@ from onggi.errors import InvalidParameter, Unsupported
 from onggi.linux import capability
 from onggi.linux.mount import MOUNT_ATTR_RDONLY
 from onggi.oci.root import DirectoryRoot, OverlayRoot
-from onggi.oci.spec import Capabilities, Linux, Process, Spec
+from onggi.oci.spec import Capabilities, Hook, Hooks, Linux, Process, Spec
 from onggi.oci.spec import Mount as MountSpec
 from onggi.runtime import devices, mount_options, resources, seccomp_compiler, sysctls
 from onggi.runtime import mount_steps as mounts
@@ -82,6 +82,7 @@ def plan(
         raise InvalidParameter("process.args must name a program")
     spaces = _namespaces(linux)
     group = linux.cgroups_path
+    hooks = spec.hooks or Hooks()
     return Plan(
         (
             *_control_group(linux, host),
@@ -98,11 +99,13 @@ def plan(
             *_sysctls(linux, spaces, network=network),
             *([mounts.ReadOnly(list(linux.readonly_paths))] if linux.readonly_paths else []),
             *([mounts.Mask(list(linux.masked_paths))] if linux.masked_paths else []),
+            *_hooks("createContainer", hooks.create_container),
             mounts.PivotRoot(),
             *_root_attributes(spec, linux),
             *([processes.SetHostname(spec.hostname, spec.domainname)] if spec.hostname or spec.domainname else []),
             *_process(process, host, linux, make_directory=True, only_root=bool(process.user.username)),
             *([namespaces.AwaitStart("start")] if wait else []),
+            *_hooks("startContainer", hooks.start_container),
             processes.Execute(list(process.args)),
         )
     )
@@ -220,12 +223,18 @@ def _joined(spaces: Mapping[str, str], *, network: bool) -> list[Step]:
 
 
 def _has_hooks(spec: Spec) -> bool:
-    hooks = spec.hooks
-    if hooks is None:
-        return False
-    if hooks.create_container or hooks.start_container:
-        raise Unsupported("createContainer and startContainer hooks are not offered; createRuntime hooks are")
-    return any(getattr(hooks, kind) for kind in _HOOK_KINDS)
+    """There are hooks that the parent runs, before the new root is made."""
+    return spec.hooks is not None and any(getattr(spec.hooks, kind) for kind in _HOOK_KINDS)
+
+
+def _hooks(kind: str, found: Sequence[Hook]) -> list[Step]:
+    if not found:
+        return []
+    for hook in found:
+        if not hook.path.startswith("/"):
+            raise InvalidParameter(f"path of {kind} hook {hook.path!r} is not absolute")
+    rows = [[hook.path, list(hook.args), list(hook.env), hook.timeout] for hook in found]
+    return [namespaces.ExecuteHooks(kind, rows)]
 
 
 def _mounts(spec: Spec, linux: Linux, root: OverlayRoot | DirectoryRoot, host: Host) -> list[Step]:

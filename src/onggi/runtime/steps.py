@@ -106,10 +106,13 @@ class Setup:
         if self.channel is not None:
             message.send(self.channel, jsontext.dumps(list(words)).encode(), descriptors)
 
-    def ask(self, *words: "Any") -> None:
-        """Send a message and wait for the parent's consent; raises StartFailure with its refusal."""
+    def ask(self, *words: "Any") -> str:
+        """Send a message and wait for the parent's consent, and what it says with it.
+
+        Raises StartFailure with its refusal.
+        """
         if self.channel is None:
-            return
+            raise StartFailure(str(words[0]), 0, "there is no parent to ask", 128)
         self.tell(*words)
         answer = message.receive(self.channel)
         if answer is None:
@@ -118,6 +121,7 @@ class Setup:
         verdict = jsontext.loads(answer.payload)
         if verdict[0] != "go":
             raise StartFailure(str(words[0]), 0, str(verdict[1]), 128)
+        return str(verdict[1]) if len(verdict) > 1 else ""
 
 
 class Step:

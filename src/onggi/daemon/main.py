@@ -48,6 +48,9 @@ def only_one(root: Path) -> "Iterator[None]":
 
 def _prepare_process() -> None:
     """Descriptors enough for thousands of containers; no terminal's signals; no secrets by a core file."""
+    # Threads that mostly wait for the kernel (state, namespaces, rules) want the interpreter back after each call; with
+    # the usual 5 ms they queue behind a busy loop. Fifty starts at once: 1000 → 800 ms on a loaded two-core machine.
+    sys.setswitchinterval(0.0005)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -173,7 +173,7 @@ class Response:
         try:
             return loads(body)
         except ValueError as error:
-            raise Failure(f"the daemon's answer is {error}") from None
+            raise _not_json(error) from None
 
     def lines(self) -> "Iterator[bytes]":
         """The body's lines as they arrive, without their ends."""
@@ -191,7 +191,7 @@ class Response:
                 try:
                     yield loads(line)
                 except ValueError as error:
-                    raise Failure(f"the daemon's answer is {error}") from None
+                    raise _not_json(error) from None
 
     def close(self) -> None:
         """Give up the rest of the body."""
@@ -347,6 +347,10 @@ class Client:
         if response.status not in (101, 200):
             raise Failure(f"unable to upgrade to tcp, received {response.status}")
         return response
+
+
+def _not_json(error: ValueError) -> Failure:
+    return Failure(f"the daemon's answer is not JSON: {str(error).removeprefix('not JSON: ')}")
 
 
 def _message(response: Response) -> str:

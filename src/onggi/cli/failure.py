@@ -11,13 +11,6 @@ class Failure(Exception):
         self.status = status
 
 
-class Exit(Failure):
-    """A command that ends with a status of its own and has nothing more to say (a container's exit code)."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__("", status)
-
-
 class UsageError(Failure):
     """A flag that does not exist or makes no sense. The usage line follows; the status is 125, as with Docker."""
 

@@ -9,7 +9,7 @@ import os
 import sys
 
 from onggi.cli.command import Command
-from onggi.cli.failure import PROGRAM, Exit, Failure, UsageError
+from onggi.cli.failure import PROGRAM, Failure, UsageError
 from onggi.cli.table import ALIASES, FAMILIES, GROUPS, PROGRAMS
 
 TYPE_CHECKING = False
@@ -198,9 +198,6 @@ def main(words: "Sequence[str]") -> int:
         try:
             status = dispatch(words)
             sys.stdout.flush()
-        except Exit as end:
-            sys.stdout.flush()
-            return end.status
         except Failure as failure:
             _say(str(failure))
             return failure.status

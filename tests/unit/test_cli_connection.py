@@ -186,7 +186,9 @@ def test_headers_and_versions(peer: Make) -> None:
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
-    with pytest.raises(CannotConnect, match="Is the daemon running"):
+    with pytest.raises(
+        CannotConnect, match=r"^Cannot connect to the Onggi daemon at unix:///.*none\. Is the onggi daemon running\?$"
+    ):
         Client(address.Address(f"unix://{tmp_path}/none")).get("/")
     with pytest.raises(CannotConnect):
         Client(address.Address("tcp://127.0.0.1:1")).get("/")

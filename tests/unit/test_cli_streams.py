@@ -99,6 +99,9 @@ def test_detach_keys_end_the_session_and_are_not_sent() -> None:
         process = _program(theirs, tty=True, stdin=slave, keys=b"\x10\x11")
         theirs.close()
         os.close(slave)
+        engine.sendall(b"ready")  # is printed when the terminal is raw: before, it would take ctrl-q for itself
+        assert process.stdout is not None
+        assert process.stdout.read(5) == b"ready"
         os.write(master, b"ls\x10x\x10\x11")
         assert _all(engine) == b"ls\x10x"
         assert process.communicate(timeout=20)[0] == b"carried False\n"

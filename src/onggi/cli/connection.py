@@ -225,14 +225,14 @@ class Client:
                 f"permission denied while trying to connect to the onggi daemon socket at {address.text}: "
                 "run as root or as a member of the socket's group"
             ) from None
-        except (FileNotFoundError, ConnectionRefusedError) as error:
+        except (FileNotFoundError, ConnectionRefusedError):
             if address.default and sys.platform == "linux":
                 from onggi.cli import autostart
 
                 if autostart.start_engine():
                     address.default = False
                     return self.connect()
-            raise CannotConnect(address.text, error.strerror or str(error)) from None
+            raise CannotConnect(address.text) from None
         except OSError as error:
             raise CannotConnect(address.text, error.strerror or str(error)) from None
 

@@ -30,5 +30,6 @@ class ResponseError(Failure):
 class CannotConnect(Failure):
     """No engine answers at the address."""
 
-    def __init__(self, address: str, reason: str) -> None:
-        super().__init__(f"Cannot connect to the {PROGRAM} daemon at {address}: {reason}. Is the daemon running?")
+    def __init__(self, address: str, reason: str = "") -> None:
+        why = f": {reason}" if reason else ""
+        super().__init__(f"Cannot connect to the Onggi daemon at {address}{why}. Is the {PROGRAM} daemon running?")

@@ -153,6 +153,7 @@ def info(invocation: "Invocation", found: "Arguments") -> int:
         try:
             text = template.execute(Struct(members, "system.dockerInfo"))
         except TemplateError as error:
+            sys.stdout.write("\n")
             raise Failure(str(error)) from None
         sys.stdout.write(shown(text) + "\n")
         return 0

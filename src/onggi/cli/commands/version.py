@@ -97,6 +97,7 @@ def version(invocation: "Invocation", found: "Arguments") -> int:
         try:
             text = template.execute(Struct(members, "system.versionInfo"))
         except TemplateError as error:
+            sys.stdout.write("\n")
             raise Failure(str(error)) from None
         sys.stdout.write(safe(text, "\n\t") + "\n")
     else:

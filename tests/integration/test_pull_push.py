@@ -2,10 +2,12 @@
 
 import asyncio
 import os
+import random
 import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -225,6 +227,33 @@ def test_killed_daemon_goes_on_within_the_layer(own_engine: Engine, half: HalfRe
     first = f"/v2/half/app/blobs/{image.layers[0]}"
     assert first not in half.registry.paths()
     assert own_engine.docker("run", "--rm", name, "ls", "/big").stdout == "/big\n"
+    assert parts(own_engine) == []
+
+
+def test_daemon_killed_at_any_moment_leaves_all_or_nothing(own_engine: Engine, registry: Registry) -> None:
+    """After each restart the image is whole or absent, and in the end nothing of it is left."""
+    layers = [busybox_layer(), *(layer_of({f"f{n}-{k}": os.urandom(20_000) for k in range(50)}) for n in range(5))]
+    push_image(registry.host, "cli/killed", "1", layers)
+    name = f"{registry.host}/cli/killed:1"
+    chance = random.Random(time.time_ns())
+    for _ in range(5):
+        client = subprocess.Popen(
+            [docker_command(), "pull", "-q", name], env=os.environ | {"DOCKER_HOST": f"unix://{own_engine.socket}"},
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        moment = chance.uniform(0, 0.6)
+        print(f"killed after {moment:.3f} s")
+        time.sleep(moment)  # a moment like any other: none is waited for
+        own_engine.kill()
+        client.wait(PATIENCE_S)
+        own_engine.start()
+        if own_engine.docker("images", "-q", name).stdout:
+            done = own_engine.docker("run", "--rm", name, "ls", "/f4-49")
+            assert (done.returncode, done.stdout) == (0, "/f4-49\n"), done.stderr
+            own_engine.docker("rmi", name, check=True)
+    own_engine.docker("pull", "-q", name, check=True)
+    own_engine.docker("run", "--rm", name, "ls", "/f4-49", check=True)
+    own_engine.docker("rmi", name, check=True)
     assert parts(own_engine) == []
 
 

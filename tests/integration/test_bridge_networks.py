@@ -608,6 +608,23 @@ def test_what_a_killed_engine_left_is_cleared_and_what_runs_is_kept(settings: Se
     run(body())
 
 
+def test_networks_made_at_once_have_subnets_of_their_own(settings: Settings) -> None:
+    async def body() -> None:
+        async with opened(settings) as networks:
+            made = await asyncio.gather(
+                *(networks.catalogue.create(CreateNetwork(name=f"n{number}")) for number in range(8))
+            )
+            assert len({network.subnet for network in made}) == 8
+            outcomes = await asyncio.gather(
+                *(networks.catalogue.create(CreateNetwork(name="same")) for _ in range(4)), return_exceptions=True
+            )
+            assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Conflict"] * 3 + ["Network"]
+            await asyncio.gather(*(networks.catalogue.remove(network.id) for network in made))
+            await networks.catalogue.remove("same")
+
+    run(body())
+
+
 def test_every_address_of_a_small_network_can_be_had(settings: Settings) -> None:
     async def body() -> None:
         async with opened(settings) as networks:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from onggi.engine.container import Container
 from onggi.engine.container_config import ContainerConfig, EndpointSettings, HostConfig
-from onggi.errors import Conflict
+from onggi.errors import Conflict, Unsupported
 from onggi.linux.fd import Fd
 from onggi.network.endpoint import Attachment, Binding, EndpointRequest
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 def attachment(network: str, asked: EndpointSettings) -> Attachment:
     """What was asked of one network."""
     addresses = asked.ipam_config
+    if addresses and (addresses.ipv6_address or addresses.link_local_ips):
+        raise Unsupported("IPv6 and link-local addresses for containers are not supported")
     return Attachment(
         network=network,
         aliases=tuple(asked.aliases or ()),

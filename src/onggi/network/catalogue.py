@@ -167,12 +167,22 @@ class Catalogue:
         for network in wanted:
             self._networks[network.id] = network
 
+    async def _reserve_subnet(self) -> IPv4Network:
+        """A free subnet that no network has which was made while the host's routes were read. Note it at once."""
+        while True:
+            subnet = await asyncio.to_thread(self._choose_subnet)
+            if not any(
+                other.subnet and IPv4Network(other.subnet).overlaps(subnet) for other in self._networks.values()
+            ):
+                return subnet
+
     def _choose_subnet(self) -> IPv4Network:
         """A free subnet. Blocks: reads the host's routes."""
-        ours = [network.link for network in self._networks.values() if network.link]
+        known = list(self._networks.values())  # a copy: this runs in a thread
+        ours = [network.link for network in known if network.link]
         with Route() as route:
             taken = occupied(route, ours)
-        taken += [IPv4Network(network.subnet) for network in self._networks.values() if network.subnet]
+        taken += [IPv4Network(network.subnet) for network in known if network.subnet]
         blocks = [Block(pool.base, pool.size) for pool in self._settings.default_address_pools]
         return free_subnet(blocks or SMALL_BLOCKS, taken)
 
@@ -212,8 +222,7 @@ class Catalogue:
         check_request(request)
         if request.name in PREDEFINED:
             raise Forbidden(f"operation is not permitted on predefined {request.name} network")
-        if any(network.name == request.name for network in self._networks.values()):
-            raise Conflict(f"network with name {request.name} already exists")
+        self._refuse_name(request.name)
         config = request.ipam.config[0] if request.ipam is not None and request.ipam.config else None
         part: IPv4Network | None = None
         reserved: dict[str, IPv4Address] = {}
@@ -227,8 +236,9 @@ class Catalogue:
                 "invalid network config:\nevery ip-range or gateway must have a corresponding subnet"
             )
         else:
-            subnet = await asyncio.to_thread(self._choose_subnet)
+            subnet = await self._reserve_subnet()
             gateway = subnet[1]
+        self._refuse_name(request.name)  # another request may have been quicker
         network_id = _new_id()
         options = dict(request.options or {})
         network = Network(
@@ -267,6 +277,10 @@ class Catalogue:
             raise
         self._publish("network", "create", network_id, {"name": network.name, "type": network.driver})
         return network
+
+    def _refuse_name(self, name: str) -> None:
+        if any(network.name == name for network in self._networks.values()):
+            raise Conflict(f"network with name {name} already exists")
 
     async def remove(self, name: str) -> None:
         """Raises NoSuchNetwork, Forbidden when predefined or in use."""

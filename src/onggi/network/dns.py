@@ -36,7 +36,7 @@ class Query:
 
     __slots__ = ("flags", "id", "kind", "name", "question", "sort")
 
-    def __init__(self, id: int, flags: int, name: str, kind: int, sort: int, question: bytes) -> None:  # noqa: PLR0917
+    def __init__(self, id: int, flags: int, name: str, kind: int, sort: int, question: bytes) -> None:
         self.id, self.flags = id, flags
         self.name = name
         """Lower case, without the final dot; bytes that are not ASCII letters, digits, "-" or "_" as \\ddd."""

@@ -67,6 +67,8 @@ def check_attachment(network: Network, attachment: Attachment) -> None:
             mac_bytes(attachment.mac_address)
         except ValueError:
             problems.append(f"invalid MAC address: {attachment.mac_address}")
+    for option in attachment.driver_options:
+        problems.append(f'endpoint option "{option}" is not supported')
     if problems:
         listed = problems[0] if len(problems) == 1 else "\n".join(f"* {problem}" for problem in problems)
         raise InvalidParameter(f"invalid config for network {network.name}: invalid endpoint settings:\n{listed}")

@@ -59,7 +59,12 @@ class Networks:
         self._database = database
         self._publish = publish
         self.catalogue = Catalogue(
-            settings, database, publish, active=self.on_network, changed=self._renew_rules, leaving=self._leave
+            settings,
+            database,
+            publish,
+            active=self.on_network,
+            changed=self._renew_rules,
+            leaving=lambda segment: self._pools.drop(segment),
         )
         self._connected: dict[str, Connected] = {}
         self._host_ports = HostPorts()
@@ -70,6 +75,15 @@ class Networks:
         self._pools: Pools
 
     async def __aenter__(self) -> Self:
+        try:
+            await self._open()
+        except BaseException:
+            await self._stack.aclose()
+            self._host_ports.close()
+            raise
+        return self
+
+    async def _open(self) -> None:
         await self.catalogue.load()
         for container_id, endpoints in self._database.read(store.endpoints).items():
             self._readmit(container_id, endpoints)
@@ -89,7 +103,6 @@ class Networks:
         await self._find_resolver()
         self._pools = await enter(Pools(self._settings.bridge_name, self._thread))
         self._pools.prepare(self.catalogue.default)
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -123,9 +136,6 @@ class Networks:
     def _own_names(self) -> dict[str, str]:
         """What every container on a user-defined network may ask for."""
         return dict.fromkeys(("host.docker.internal", "gateway.docker.internal"), self.default_gateway)
-
-    async def _leave(self, segment: Segment) -> None:
-        await self._pools.drop(segment)
 
     async def _renew_rules(self) -> None:
         rules = [segment.rules for segment in self.catalogue.segments.values()]
@@ -241,14 +251,16 @@ class Networks:
         if first is not None:
             return [(first, Attachment(request.mode, mac_address=request.mac_address))]
         wanted = {}
+        mode = self.catalogue.get(request.mode or "default")
         for attachment in request.attachments:
             network = self.catalogue.get(attachment.network)
+            if request.mac_address and network is mode and not attachment.mac_address:
+                attachment = replace(attachment, mac_address=request.mac_address)
             check_attachment(network, attachment)
             wanted[network.id] = (network, attachment)
         if len(wanted) > 1 and any(network.driver != "bridge" for network, _ in wanted.values()):
             raise InvalidParameter("conflicting options: cannot attach both user-defined and non-user-defined networks")
-        named = {"bridge" if request.mode in {"default", ""} else request.mode}
-        return sorted(wanted.values(), key=lambda row: (not named & {row[0].name, row[0].id}, row[0].name))
+        return sorted(wanted.values(), key=lambda row: (row[0] is not mode, row[0].name))
 
     def _shared(self, request: EndpointRequest) -> Sandbox:
         """Another container's namespace; its hosts and resolv.conf are the other's, too, so that no text is given."""

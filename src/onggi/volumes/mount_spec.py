@@ -44,7 +44,7 @@ def clean_target(kind: str, target: str) -> str:
     return cleaned
 
 
-def parse_bind(text: str) -> MountPoint:
+def parse_bind(text: str, *, volume_driver: str = "") -> MountPoint:
     """`SOURCE:TARGET[:MODE]`: a host path or a volume's name. Raises InvalidParameter."""
     parts = text.split(":")
     if not 1 < len(parts) <= 3 or "" in parts or "\0" in text:
@@ -79,7 +79,7 @@ def parse_bind(text: str) -> MountPoint:
         type="volume",
         name=source,
         destination=target,
-        driver="local",
+        driver=volume_driver or "local",
         mode=mode or "z",
         rw=writable,
         copy_up="nocopy" not in words,

@@ -194,7 +194,7 @@ class Volumes:
             for point in points:
                 if point.shown:
                     found[point.destination] = _inherit(point, mode)
-        own = [mount_spec.parse_bind(text) for text in binds]
+        own = [mount_spec.parse_bind(text, volume_driver=volume_driver) for text in binds]
         own += [mount_spec.parse_request(request, volume_driver=volume_driver) for request in mounts]
         own += mount_spec.parse_tmpfs(tmpfs or {})
         mount_spec.refuse_duplicates(own)

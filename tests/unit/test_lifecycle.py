@@ -20,7 +20,7 @@ class Thing:
 
 DOCKER_SAYS = {
     ("created", "stop"): (NotModified, None),
-    ("created", "kill"): (Conflict, f"cannot kill container: web: container {ID} is not running"),
+    ("created", "kill"): (Conflict, f"container {ID} is not running"),
     ("created", "pause"): (Conflict, f"container {ID} is not running"),
     ("created", "unpause"): (System, f"Container {ID} is not paused"),
     ("created", "exec"): (Conflict, f"container {ID} is not running"),
@@ -40,7 +40,7 @@ DOCKER_SAYS = {
     ("paused", "exec"): (Conflict, "Container web is paused, unpause the container before exec"),
     ("paused", "attach"): (Conflict, "container web is paused, unpause the container before attach"),
     ("exited", "stop"): (NotModified, None),
-    ("exited", "kill"): (Conflict, f"cannot kill container: web: container {ID} is not running"),
+    ("exited", "kill"): (Conflict, f"container {ID} is not running"),
     ("exited", "pause"): (Conflict, f"container {ID} is not running"),
     ("exited", "unpause"): (System, f"Container {ID} is not paused"),
     ("exited", "exec"): (Conflict, f"container {ID} is not running"),

@@ -29,7 +29,7 @@ from onggi.engine.container_config import (
 )
 from onggi.engine.filters import Filters
 from onggi.engine.lifecycle import Verb, is_running, require
-from onggi.errors import InvalidParameter, NotFound
+from onggi.errors import Conflict, InvalidParameter, NotFound
 
 if TYPE_CHECKING:
     from onggi.engine.engine import Engine
@@ -98,7 +98,7 @@ class Containers:
         """Hold a container's new name while it is written; then let go of the old one. Raises NameInUse."""
         holder = self._ids_by_name.get(name)
         if holder is not None:
-            raise names.NameInUse(name, holder)
+            raise names.NameInUse(name, holder, when="Error when allocating new name: ")
         old = container.name
         self._ids_by_name[name] = container.id
         try:
@@ -155,7 +155,11 @@ class Containers:
         await self._engine.run(work, name=f"restart {name}")
 
     async def kill(self, name: str, *, signal: str = "") -> None:
-        await self._engine.run(stopping.kill(self._engine, self.get(name), signal), name=f"kill {name}")
+        try:
+            await self._engine.run(stopping.kill(self._engine, self.get(name), signal), name=f"kill {name}")
+        except (NotFound, Conflict, InvalidParameter) as error:
+            category = next(kind for kind in (NotFound, Conflict, InvalidParameter) if isinstance(error, kind))
+            raise category(f"cannot kill container: {name}: {error}") from error
 
     async def pause(self, name: str) -> None:
         await self._engine.run(stopping.pause(self._engine, self.get(name)), name=f"pause {name}")

@@ -133,8 +133,6 @@ def _named(config: ContainerConfig, host: HostConfig, container_id: str) -> Cont
     hostname = config.hostname
     if not hostname:
         hostname = os.uname().nodename if host.network_mode == "host" else container_id[:SHORT]
-        if host.network_mode.startswith("container:"):
-            hostname = ""
     return replace(config, hostname=hostname, cmd=config.command, entrypoint=config.entry)
 
 
@@ -168,14 +166,18 @@ def _inherited(engine: "Engine", sources: Sequence[str]) -> list[tuple[Sequence[
 
 
 def _check_joined(engine: "Engine", host: HostConfig) -> HostConfig:
-    """`container:NAME` modes must name a container; stored with its ID, so that renaming it changes nothing."""
+    """`container:NAME` modes are stored with the container's ID, so that renaming it changes nothing.
+
+    As in Docker a network may be shared with a container that comes only later; the other namespaces may not.
+    """
     ids = []
     for mode in (host.ipc_mode, host.pid_mode, host.network_mode):
         if mode.startswith("container:"):
             try:
                 mode = f"container:{engine.containers.get(mode.removeprefix('container:')).id}"
             except NotFound as error:
-                raise InvalidParameter(str(error)) from error
+                if mode != host.network_mode:
+                    raise InvalidParameter(str(error)) from error
         ids.append(mode)
     return replace(host, ipc_mode=ids[0], pid_mode=ids[1], network_mode=ids[2])
 

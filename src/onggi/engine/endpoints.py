@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from onggi.engine.container import Container
 from onggi.engine.container_config import ContainerConfig, EndpointSettings, HostConfig
-from onggi.errors import Conflict, Unsupported
+from onggi.errors import Conflict, NotFound, Unsupported
 from onggi.linux.fd import Fd
 from onggi.network.endpoint import Attachment, Binding, EndpointRequest
 
@@ -67,16 +67,22 @@ def endpoint_request(engine: "Engine", container: Container) -> EndpointRequest:
     mode = container.host_config.network_mode
     namespace = None
     if mode.startswith("container:"):
-        other = engine.containers.get(mode.removeprefix("container:"))
+        try:
+            other = engine.containers.get(mode.removeprefix("container:"))
+        except NotFound as error:
+            raise NotFound(f"joining network namespace of container: {error}") from error
         namespace = network_namespace(other)
     return request(container.name, container.config, container.host_config, container.endpoints, namespace=namespace)
 
 
 def network_namespace(container: Container) -> Fd:
     """The network namespace a running container lives in; the caller owns the descriptor."""
+    not_running = Conflict(
+        f"cannot join network namespace of a non running container: container {container.name} is {container.state}"
+    )
     if not container.pid:
-        raise Conflict(f"cannot join network of a non running container: {container.id}")
+        raise not_running
     try:
         return Fd(os.open(f"/proc/{container.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC))
     except FileNotFoundError:
-        raise Conflict(f"cannot join network of a non running container: {container.id}") from None
+        raise not_running from None

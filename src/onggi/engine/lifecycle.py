@@ -152,12 +152,7 @@ _REFUSALS: Mapping[tuple[State, Verb], Callable[[Named], OnggiError]] = {
     (_P, Verb.START): lambda container: Conflict("cannot start a paused container, try unpause instead"),
     (_C, Verb.STOP): _already,
     (_E, Verb.STOP): _already,
-    **{
-        (state, Verb.KILL): lambda container: Conflict(
-            f"cannot kill container: {container.name}: container {container.id} is not running"
-        )
-        for state in (_C, _E, _D, State.REMOVING)
-    },
+    **{(state, Verb.KILL): _not_running for state in (_C, _E, _D, State.REMOVING)},
     (_P, Verb.PAUSE): lambda container: Conflict(f"Container {container.id} is already paused"),
     (_T, Verb.PAUSE): _restarting,
     **{

@@ -19,6 +19,7 @@ FILTERS = frozenset(
     {"ancestor", "before", "exited", "expose", "health", "id", "isolation", "is-task", "label", "name", "network"}
     | {"publish", "since", "status", "volume"}
 )
+_STATES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 _HEALTHS = ("none", "starting", "healthy", "unhealthy")
 Test = Callable[[Container], bool]
 
@@ -120,7 +121,7 @@ def _tests(engine: "Engine", filters: Filters) -> list[Test]:
         elif key == "label":
             tests.append(lambda container: filters.labels("label", container.config.labels or {}))
         elif key == "status":
-            tests.append(_by_word(key, values, [str(state) for state in State], lambda container: str(container.state)))
+            tests.append(_by_word(key, values, _STATES, lambda container: str(container.state)))
         elif key == "health":
             tests.append(_by_word(key, values, _HEALTHS, lambda c: str(c.health.status) if c.health else "none"))
         elif key == "exited":
@@ -159,14 +160,19 @@ def _by_name(values: Sequence[str]) -> Test:
 def _by_word(key: str, values: Sequence[str], known: Sequence[str], word: Callable[[Container], str]) -> Test:
     for value in values:
         if value not in known:
-            raise InvalidParameter(f"invalid filter '{key}={value}'")
+            what = {"status": "state"}.get(key, key)
+            raise InvalidParameter(
+                f"invalid filter '{key}={value}': invalid value for {what} ({value}): must be one of {', '.join(known)}"
+            )
     return lambda container: word(container) in values
 
 
 def _by_exit_code(values: Sequence[str]) -> Test:
     for value in values:
         if not value.removeprefix("-").isdecimal():
-            raise InvalidParameter(f"invalid filter 'exited={value}'")
+            raise InvalidParameter(
+                f"invalid filter 'exited={value}': strconv.Atoi: parsing \"{value}\": invalid syntax"
+            )
     codes = {int(value) for value in values}
     # A container that has never run has no exit code, whatever its row holds.
     return lambda container: (

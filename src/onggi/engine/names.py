@@ -35,9 +35,9 @@ _ADJECTIVES, _SURNAMES = _ADJECTIVES_TEXT.split(), _SURNAMES_TEXT.split()
 
 
 class NameInUse(Conflict):
-    def __init__(self, name: str, holder: str) -> None:
+    def __init__(self, name: str, holder: str, *, when: str = "") -> None:
         super().__init__(
-            f'Conflict. The container name "/{name}" is already in use by container "{holder}". '
+            f'{when}Conflict. The container name "/{name}" is already in use by container "{holder}". '
             "You have to remove (or rename) that container to be able to reuse that name."
         )
 

@@ -182,9 +182,7 @@ def _joined(engine: "Engine", mode: str, what: str) -> int:
         return 0
     other = engine.containers.get(mode.removeprefix("container:"))
     if not is_running(other.state) or not other.pid:
-        raise Conflict(
-            f"cannot join {what} namespace of a non running container: container {other.name} is {other.state}"
-        )
+        raise Conflict(f"failed to join {what} namespace: container {other.id} is not running")
     if what == "IPC" and other.host_config.ipc_mode != "shareable":
         raise InvalidParameter(
             f"cannot join IPC namespace of container {other.name}: non-shareable IPC "

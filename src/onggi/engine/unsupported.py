@@ -63,9 +63,7 @@ def check_host_config(host: HostConfig) -> None:
 def _check_log(host: HostConfig) -> None:
     driver = host.log_config.type
     if driver not in LOG_DRIVERS:
-        raise InvalidParameter(
-            f'error looking up logging plugin {driver}: plugin "{driver}" not found (use json-file or none)'
-        )
+        raise InvalidParameter(f'error looking up logging plugin {driver}: plugin "{driver}" not found')
     for name, value in (host.log_config.config or {}).items():
         if driver == "json-file" and name not in _JSON_FILE_OPTIONS:
             raise InvalidParameter(f"unknown log opt '{name}' for {driver} log driver")

@@ -20,7 +20,10 @@ _FIXED = ("cgroup_parent", "devices", "device_cgroup_rules", "device_requests", 
 async def rename(engine: "Engine", container: Container, new_name: str) -> None:
     if not new_name:
         raise InvalidParameter("Neither old nor new names may be empty")
-    wanted = names.check(new_name)
+    try:
+        wanted = names.check(new_name)
+    except InvalidParameter as error:
+        raise InvalidParameter(f"Error when allocating new name: {error}") from error
     if wanted == container.name:
         raise InvalidParameter("Renaming a container with the same name as its current name")
     async with container.lock:

@@ -8,7 +8,7 @@ from onggi.errors import InvalidParameter, OnggiError, System
 from onggi.runtime.init import StartFailure
 
 _CONTAINER = (
-    "failed to create task for container: failed to create shim task: OCI runtime create failed: "
+    "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: "
     "unable to start container process: error during container init: "
 )
 _EXEC = "OCI runtime exec failed: exec failed: unable to start container process: "
@@ -32,6 +32,12 @@ class StartFailed(System):
     exit_status = 128
 
 
+class UnknownUser(System):
+    """The user or a group of the process is not in the container's files. Docker answers this with 500."""
+
+    exit_status = 128
+
+
 class InvalidStart(InvalidParameter):
     """The container could not be set up as asked: a bad user, working directory or mount. Mended by the user."""
 
@@ -40,6 +46,8 @@ class InvalidStart(InvalidParameter):
 
 def failure(cause: StartFailure, *, exec: bool) -> OnggiError:
     """What the user is told when a process was not reached. `exec`: it was one more process in a container."""
+    if cause.step == "ResolveUser":
+        return UnknownUser(cause.text)
     sentence = (_EXEC if exec else _CONTAINER) + cause.text
     match cause.exit_status:
         case CommandNotFound.exit_status:

@@ -231,14 +231,16 @@ def test_a_killed_launcher_is_replaced(tmp_path: Path, root: Path) -> None:
             launcher = running.launcher_pid
             assert launcher is not None
             os.kill(launcher, signal.SIGKILL)
-            after = start(root, "true")
-            await running.start(after)
-            assert running.launcher_pid != launcher
-            assert (await running.wait(after.id)).code == 0
+            # Idle shims of the old one may still take an order; then there are none.
+            for _ in range(4):
+                after = start(root, "true")
+                await running.start(after)
+                assert (await running.wait(after.id)).code == 0
+                await running.forget(after.id)
+            assert running.launcher_pid not in {None, launcher}
             await running.signal(before.id, signal.SIGKILL)
             assert (await running.wait(before.id)).code == 137
-            for order in (before, after):
-                await running.forget(order.id)
+            await running.forget(before.id)
 
     asyncio.run(main())
 

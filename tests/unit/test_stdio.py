@@ -29,11 +29,11 @@ class Program:
         self.log = directory / "log"
         self.stdio = Stdio(
             self.poll,
-            LogWriter(str(self.log), None, 1),
             open_stdin=open_stdin,
             stdin_once=stdin_once,
             detached=self._count,
         )
+        self.stdio.log = LogWriter(str(self.log), None, 1)
         self.terminal = terminal
         if terminal:
             master, slave = os.openpty()

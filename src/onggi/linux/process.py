@@ -16,6 +16,7 @@ CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
 _CLONE_PIDFD = 0x00001000
+_CLONE_PARENT = 0x00008000
 _CLONE_INTO_CGROUP = 0x200000000
 _SIGCHLD = 17
 _CLOSE_RANGE_CLOEXEC = 4
@@ -65,14 +66,17 @@ _setrlimit = function("setrlimit", _int, ctypes.POINTER(ctypes.c_uint64 * 2))
 _personality = function("personality", _ulong)
 
 
-def clone(flags: int = 0, *, cgroup: "Fd | None" = None) -> "tuple[int, Fd | None]":
+def clone(flags: int = 0, *, cgroup: "Fd | None" = None, sibling: bool = False) -> "tuple[int, Fd | None]":
     """Fork into new namespaces: (pid, pidfd) in the parent, (0, None) in the child. Only for single-threaded callers.
 
-    `cgroup` is a directory of cgroup v2 that the child is born into. What Python and libc do around fork(2) is left
-    out: no at-fork handlers run. Source: clone3(2).
+    `cgroup` is a directory of cgroup v2 that the child is born into. A `sibling` is a child of the caller's parent.
+    What Python and libc do around fork(2) is left out: no at-fork handlers run. Source: clone3(2).
     """
     pidfd = ctypes.c_int(-1)
     arguments = _CloneArgs(flags | _CLONE_PIDFD, ctypes.addressof(pidfd), exit_signal=_SIGCHLD)
+    if sibling:
+        arguments.flags |= _CLONE_PARENT
+        arguments.exit_signal = 0  # the caller's own, SIGCHLD, is taken; anything else is EINVAL
     if cgroup is not None:
         arguments.flags |= _CLONE_INTO_CGROUP
         arguments.cgroup = cgroup.fileno()

@@ -86,13 +86,14 @@ class Hooks:
         raise ValueError(f"nobody here runs {kind} hooks")
 
 
-def spawn(plan: "list[Any]", files: "dict[str, int]", *, hooks: "Hooks | None" = None) -> Child:
+def spawn(plan: "list[Any]", files: "dict[str, int]", *, hooks: "Hooks | None" = None, sibling: bool = False) -> Child:
     """Start a container's init as a child of the calling, single-threaded process.
 
     `plan` is `Plan.data()` as decoded from JSON. `files` names descriptors of the caller that the plan refers to:
     `stdin`, `stdout`, `stderr` (all three, unless the plan has a console), `network` (a network namespace to join),
-    `start` (a listening socket, for plans that wait for it). They stay the caller's. Returns once the program has been
-    executed, or once everything is ready for a plan that waits; raises StartFailure, with nothing left behind.
+    `start` (a listening socket, for plans that wait for it). They stay the caller's. A `sibling` is a child of the
+    caller's parent. Returns once the program has been executed, or once everything is ready for a plan that waits;
+    raises StartFailure, with nothing left behind.
     """
     steps = load(plan, KINDS)
     middle = next(position for position, step in enumerate(steps) if isinstance(step, Clone))
@@ -104,7 +105,7 @@ def spawn(plan: "list[Any]", files: "dict[str, int]", *, hooks: "Hooks | None" =
         clone = steps[middle]
         assert isinstance(clone, Clone)
         try:
-            pid, pidfd = process.clone(clone.flags(), cgroup=setup.cgroup)
+            pid, pidfd = process.clone(clone.flags(), cgroup=setup.cgroup, sibling=sibling)
         except OSError as error:
             raise failure_of(clone, error) from error
         if pid == 0:

@@ -129,19 +129,19 @@ class Launcher:
 
     @property
     def pid(self) -> int | None:
-        """The running launcher, for `info` and for tests."""
-        return None if self._process is None else self._process.pid
+        """The running launcher; None while there is none."""
+        return None if self._process is None or self._orders is None else self._process.pid
 
     def died_since(self, generation: int) -> bool:
         """Whether the launcher that had this number is dead."""
         return self.generation != generation or self._process is None or self._process.poll() is not None
 
-    async def order(self, order: dict[str, Any], descriptors: Sequence[Fd]) -> None:
+    async def order(self, order: dict[str, Any], plan: list[Any], descriptors: Sequence[Fd]) -> None:
         """Hand an order to an idle shim. The first descriptor is the shim's end of the connection.
 
         Raises System when no launcher can be started.
         """
-        payload = jsontext.dumps(order).encode("ascii")
+        payload = f"{jsontext.dumps(order)}\n{jsontext.dumps(plan)}".encode("ascii")
         while True:
             socket = await self._running()
             try:

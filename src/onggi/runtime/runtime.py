@@ -148,7 +148,6 @@ class Runtime:
             "log": [str(start.log.path), start.log.max_size_bytes, start.log.max_files] if start.log else None,
             "open_stdin": start.open_stdin,
             "own_pids": _own_pids(spec),
-            "plan": compiled.data(),
             "size": start.console_size,
             "spool": str(self._spool),
             "stdin_once": start.stdin_once,
@@ -159,6 +158,7 @@ class Runtime:
         try:
             process = await self._order(
                 order,
+                compiled.data(),
                 [*files, *(attachment.connection for attachment in start.attachments)],
                 describe=f"container {start.id}",
                 detached=partial(self._detached, start.id, ""),
@@ -303,7 +303,6 @@ class Runtime:
             "log": None,
             "open_stdin": open_stdin,
             "own_pids": True,
-            "plan": plan_exec(process, container.spec, self._host).data(),
             "size": console_size,
             "spool": str(self._spool),
             "stdin_once": True,
@@ -312,6 +311,7 @@ class Runtime:
         }
         started = await self._order(
             order,
+            plan_exec(process, container.spec, self._host).data(),
             [pidfd, *(attachment.connection for attachment in attachments)],
             describe=f"exec {exec_id}",
             detached=partial(self._detached, id, exec_id),
@@ -350,6 +350,7 @@ class Runtime:
     async def _order(
         self,
         order: dict[str, Any],
+        steps: list[Any],
         descriptors: Sequence[Fd],
         *,
         describe: str,
@@ -371,7 +372,7 @@ class Runtime:
             )
             try:
                 with theirs:
-                    await self._launcher.order(order, [theirs, *descriptors])
+                    await self._launcher.order(order, steps, [theirs, *descriptors])
                 await process.answer()
             except ShimVanished as error:
                 process.close()

@@ -3,7 +3,7 @@
 Between daemon and shim, each message a JSON list over SEQPACKET, descriptors beside it:
 
     daemon                                        shim
-      order (an object, see `_Order`) ──────────►   by the launcher's socket: whichever idle shim takes it
+      order (`_Order`) newline plan ────────────►   by the launcher's socket: whichever idle shim takes it
         [connection, *files, *clients]              prepares stdio, log, socket; starts the program
                        ◄────────────────────────  ["started", pid, start_time, stamps] [pidfd]
                                                    or ["failed", step, errno, sentence, exit_status], then it ends
@@ -30,7 +30,7 @@ from onggi import jsontext
 from onggi.linux import message, process
 from onggi.linux.cgroup import Cgroup
 from onggi.linux.fd import Fd
-from onggi.runtime import init, join
+from onggi.runtime import init, starter
 from onggi.runtime.client import Client
 from onggi.runtime.log_file import LogWriter
 from onggi.runtime.poll import IN, Poll
@@ -38,7 +38,6 @@ from onggi.runtime.stdio import Stdio
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
 SOCKET = "shim.sock"
@@ -62,7 +61,6 @@ class _Order:
         "log",  # [path, max_size_bytes, max_files] or null
         "open_stdin",
         "own_pids",  # the program is pid 1 of its own namespace: with it, all end
-        "plan",
         "size",  # [rows, columns] or null
         "spool",  # directory for what slow clients have not read
         "stdin_once",
@@ -88,6 +86,7 @@ def serve(orders: int, taken: int, launcher: int) -> None:
     os.setsid()
     process.prctl(process.PR_SET_CHILD_SUBREAPER, 1)
     process.prctl(process.PR_SET_NAME, ctypes.addressof(_NAME))
+    ready = starter.fork()
     idle = select.poll()
     idle.register(orders, IN)
     idle.register(launcher, IN)
@@ -106,10 +105,11 @@ def serve(orders: int, taken: int, launcher: int) -> None:
     os.write(taken, os.getpid().to_bytes(4, "little"))
     for descriptor in (orders, taken, launcher):
         os.close(descriptor)
-    order = _Order(jsontext.loads(received.payload))
+    header, _, plan = received.payload.partition(b"\n")
+    order = _Order(jsontext.loads(header))
     shim = _Shim(received.descriptors[0], order)
     try:
-        shim.start(order, received.descriptors[1:], stamps, init.spawn if order.directory else join.spawn)
+        shim.start(order, plan, received.descriptors[1:], stamps, ready)
     except init.StartFailure as failure:
         shim.tell(["failed", *failure.data()])
         return
@@ -117,7 +117,7 @@ def serve(orders: int, taken: int, launcher: int) -> None:
         where = f": {error.filename}" if error.filename else ""
         shim.tell(["failed", "shim", error.errno or 0, f"{error.strerror}{where}", 125])
         return
-    del order, received, stamps
+    del order, header, plan, received, stamps
     shim.watch()
     shim.end()
     shim.serve_clients()
@@ -136,27 +136,26 @@ def rehearse() -> None:
     before the forks is shared by all shims: 0.2 MiB less for each, measured with CPython 3.11, and a faster start.
     """
     values: "dict[str, Any]" = dict.fromkeys(_Order.__slots__, False)
-    values.update(log=["/dev/null", None, 1], clients=[], files=[], plan=[], size=None, cgroup="", directory="")
+    values.update(log=["/dev/null", None, 1], clients=[], files=[], size=None, cgroup="", directory="")
     payload = jsontext.dumps(values).encode("ascii")
     for _ in range(_REHEARSALS):
-        ours, theirs = message.pair()
-        with ours:
-            message.send(ours, payload, [theirs])
-            received = message.receive(theirs)
+        daemon, connection = message.pair()
+        channel, nobody = message.pair()
+        with daemon, nobody:
+            message.send(daemon, payload, [connection])
+            received = message.receive(connection)
             assert received is not None
             order = _Order(jsontext.loads(received.payload))
-            shim = _Shim(theirs, order)
-            shim.start(order, [], [0], _spawn_nothing)
+            message.send(nobody, jsontext.dumps(["started", os.getpid(), 0]).encode("ascii"), [nobody])
+            shim = _Shim(connection, order)
+            shim.start(order, b"[]", [], [0], starter.Starter(channel))
             shim.ended(0)
             shim.end()
+            for end in (nobody, daemon):
+                heard = message.receive(end)
+                assert heard is not None
+                heard.close()
             received.close()
-            told = message.receive(ours)
-            assert told is not None
-            told.close()
-
-
-def _spawn_nothing(plan: "list[Any]", files: "dict[str, int]") -> init.Child:
-    return init.Child(os.getpid(), Fd(os.dup(files["stdin"])), 0, None)
 
 
 class _Shim:
@@ -191,25 +190,28 @@ class _Shim:
         self._code: "int | None" = None
 
     def start(
-        self, order: _Order, descriptors: "list[Fd]", stamps: "list[int]", spawn: "Callable[..., init.Child]"
+        self, order: _Order, plan: bytes, descriptors: "list[Fd]", stamps: "list[int]", ready: starter.Starter
     ) -> None:
-        """Prepare everything, start the program, tell the daemon. Raises StartFailure, OSError."""
+        """Let the starter start the program, prepare everything else, tell the daemon. Raises StartFailure, OSError."""
         self._stdio = Stdio(
-            self._poll,
-            LogWriter(*order.log) if order.log else None,
-            open_stdin=order.open_stdin,
-            stdin_once=order.stdin_once,
-            detached=self._detached,
+            self._poll, open_stdin=order.open_stdin, stdin_once=order.stdin_once, detached=self._detached
         )
         named = dict(zip(order.files, descriptors, strict=False))
         files = {name: descriptor.fileno() for name, descriptor in named.items()}
         if not order.terminal:
             files.update(self._stdio.prepare())
-        if order.directory:
-            self._listen()
-        self._wait_for_children()
+        ready.ask(plan, files)
         stamps.append(time.monotonic_ns())
-        child = spawn(order.plan, files)
+        try:
+            if order.log:
+                self._stdio.log = LogWriter(*order.log)
+            if order.directory:
+                self._listen()
+            self._wait_for_children()
+        except OSError:
+            ready.answer().destroy()
+            raise
+        child = ready.answer()
         stamps.append(time.monotonic_ns())
         self._pid = child.pid
         self._start_time = child.start_time

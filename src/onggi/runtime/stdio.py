@@ -37,26 +37,26 @@ class Stdio:
         "_console",
         "_detached",
         "_input",
-        "_log",
         "_poll",
         "_sources",
         "_stdin",
         "_stdin_once",
         "_theirs",
         "_typed",
+        "log",
     )
 
     def __init__(
         self,
         poll: Poll,
-        log: "LogWriter | None",
         *,
         open_stdin: bool,
         stdin_once: bool,
         detached: "Callable[[], None]",
     ) -> None:
         self._poll = poll
-        self._log = log
+        self.log: "LogWriter | None" = None
+        """Where the output is recorded; ours to close."""
         self._input = open_stdin
         self._stdin_once = stdin_once
         self._detached = detached
@@ -132,9 +132,9 @@ class Stdio:
         for descriptor in self._theirs:
             os.close(descriptor)
         self._theirs = []
-        if self._log is not None:
-            self._log.close()
-            self._log = None
+        if self.log is not None:
+            self.log.close()
+            self.log = None
         for client in list(self._clients):
             self._let_go(client)
 
@@ -163,8 +163,8 @@ class Stdio:
             self._write_stdin(blocked=True)
 
     def _deliver(self, stream: str, data: bytes) -> None:
-        if self._log is not None:
-            self._log.write(stream, data)
+        if self.log is not None:
+            self.log.write(stream, data)
         for client in list(self._clients):
             waited = client.waiting
             try:
@@ -184,8 +184,8 @@ class Stdio:
             self._stdin = -1
             self._typed = b""
         os.close(descriptor)
-        if self._log is not None:
-            self._log.end(stream)
+        if self.log is not None:
+            self.log.end(stream)
 
     # The program's input
 

@@ -1,6 +1,7 @@
 """Pull, push and login through the daemon, by the stock docker command line; killed daemons and clients that hang up."""
 
 import asyncio
+import json
 import os
 import random
 import shutil
@@ -17,6 +18,7 @@ from aiohttp import web
 
 from tests.engine import Engine
 from tests.hostile_registry import HostileRegistry
+from tests.http import UnixConnection
 from tests.peers import docker_command
 from tests.registry import PushedImage, Registry, TokenServer, busybox_layer, layer_of, push_busybox, push_image
 
@@ -107,6 +109,16 @@ def remove(engine: Engine) -> Iterator[Callable[[str], str]]:
         engine.docker("rmi", "-f", name)
 
 
+def ask(server: Path, method: str, path: str) -> tuple[int, list[Any]]:
+    """Status and lines of a reply of the API."""
+    connection = UnixConnection(server, timeout_s=PATIENCE_S)
+    connection.request(method, path)
+    response = connection.getresponse()
+    lines = [json.loads(line) for line in response.read().splitlines()]
+    connection.close()
+    return response.status, lines
+
+
 def parts(engine: Engine) -> list[int]:
     """The sizes of ingests: what downloads that broke off have left."""
     return [path.stat().st_size for path in (engine.data_root / "content" / "ingest").iterdir()]
@@ -182,6 +194,26 @@ def test_search(engine: Engine, registry: Registry) -> None:
     push_image(registry.host, "cli/found", "1", [])
     done = engine.docker("search", "--format", "{{.Name}}", f"{registry.host}/found")
     assert (done.returncode, done.stdout, done.stderr) == (0, "cli/found\n", "")
+
+
+def test_import_from_a_url(engine: Engine, half: HalfRegistry, remove: Callable[[str], str]) -> None:
+    """The root of a file system from the web; what is not there is said before anything else."""
+    tar = layer_of({"imported": b"x" * 3_000_000})
+    half.registry.add_document("/root.tar", tar, "application/x-tar")
+    url, name = f"http://{half.registry.host}/root.tar", remove("imported:1")
+    status, lines = ask(engine.socket, "POST", f"/images/create?fromSrc={url}&repo=imported&tag=1")
+    assert status == 200
+    assert lines[0] == {"status": f"Downloading from {url}"}
+    assert lines[-2]["status"] == "Importing"
+    assert lines[-2]["progressDetail"] == {"current": len(tar), "total": len(tar)}
+    identity = engine.docker("image", "inspect", "--format", "{{.Id}}", name).stdout.strip()
+    assert lines[-1] == {"status": identity}
+    status, lines = ask(engine.socket, "POST", "/images/create?fromSrc=http://127.0.0.1:1/x&repo=imported")
+    assert (status, lines) == (
+        500, [{"message": 'Get "http://127.0.0.1:1/x": dial tcp 127.0.0.1:1: connect: connection refused'}],
+    )  # fmt: skip
+    status, lines = ask(engine.socket, "POST", "/images/create?fromSrc=file:///etc/passwd&repo=imported")
+    assert (status, lines) == (400, [{"message": "'file:///etc/passwd' is no URL that can be fetched"}])
 
 
 def test_client_that_hangs_up_ends_its_pull(engine: Engine, half: HalfRegistry, remove: Callable[[str], str]) -> None:

@@ -16,7 +16,10 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 class LayerRow:
-    """One layer's row, told to everybody who watches; who comes later is told its latest line first."""
+    """One layer's row, told to everybody who watches; who comes later is told its latest line first.
+
+    Without `identity` its lines belong to no row (`Importing`).
+    """
 
     def __init__(self, identity: str) -> None:
         self._identity = identity
@@ -47,7 +50,7 @@ class LayerRow:
                 "status": status,
                 "progressDetail": {"current": current, "total": total},
                 "progress": bar(current, total),
-                "id": self._identity,
+                **({"id": self._identity} if self._identity else {}),
             }
         )
 

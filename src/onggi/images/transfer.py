@@ -12,7 +12,7 @@ from onggi.images.credentials import Credentials
 from onggi.images.fetch import Fetches
 from onggi.images.image import Image
 from onggi.images.images import Images, Publish
-from onggi.images.progress import Progress
+from onggi.images.progress import LayerRow, Progress
 from onggi.images.pull import Pull, Services, translated
 from onggi.images.push import Push
 from onggi.images.remote.endpoint import DOCKER_HUB_KEYS, RegistryOptions
@@ -150,7 +150,12 @@ class Transfer:
         return await search(self._open.registries, term, limit, filters, credentials)
 
     async def download(self, url: str, progress: Progress) -> AsyncIterator[bytes]:
-        """The bytes at a URL that the user named (`import URL`)."""
-        progress({"status": f"Downloading from {url}"})
-        async for piece in self._open.registries.download(url):
-            yield piece
+        """The bytes at a URL that the user named (`import URL`). Raises InvalidParameter, Answer, Unreachable."""
+        row, current = LayerRow(""), 0
+        row.watch(progress)
+        async with self._open.registries.follow(url) as response:
+            progress({"status": f"Downloading from {url}"})
+            async for piece in response.content.iter_any():
+                yield piece
+                current += len(piece)
+                row.move("Importing", current, response.content_length or 0)

@@ -3,9 +3,11 @@
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
 from typing import Self
+
+import aiohttp
 
 from onggi.images.credentials import Credentials
 from onggi.images.remote.client import Client
@@ -64,9 +66,9 @@ class Registries:
                 return client
         raise Unreachable(f"{registry} has no address")
 
-    async def download(self, url: str) -> AsyncIterator[bytes]:
-        """The bytes at a URL that the user named. Raises InvalidParameter, Answer, Unreachable, Misbehaved."""
+    @asynccontextmanager
+    async def follow(self, url: str) -> AsyncIterator[aiohttp.ClientResponse]:
+        """What is at a URL that the user named. Raises InvalidParameter, Answer, Unreachable, Misbehaved."""
         assert self._http is not None, "the registries are not entered"
         async with self._http.follow(url) as response:
-            async for piece in response.content.iter_any():
-                yield piece
+            yield response

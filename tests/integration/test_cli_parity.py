@@ -308,7 +308,8 @@ def test_a_signal_goes_to_the_container(image: str) -> None:
 
 def test_input_goes_in_and_its_end_too(image: str) -> None:
     command = [str(SCRIPT), "run", "-i", "--rm", "--network", "none", image, "wc", "-c"]
-    done = subprocess.run(command, input=bytes(300_000), env=_environment(), capture_output=True, timeout=DEADLINE_S, check=True)  # fmt: skip
+    done = subprocess.run(command, input=bytes(300_000), env=_environment(), capture_output=True, timeout=DEADLINE_S,
+                          check=True)  # fmt: skip
     assert done.stdout.strip() == b"300000"
 
 

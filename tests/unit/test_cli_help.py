@@ -107,3 +107,11 @@ def test_dash_h_is_deprecated_but_a_host_name_for_run(capsys: pytest.CaptureFixt
     assert said.err == "Flag shorthand -h has been deprecated, use --help\n"
     assert said.out.startswith("Usage:")
     assert say(capsys, "run", "-h").err.startswith("flag needs an argument: 'h' in -h\n")
+
+
+def test_the_reference_page_is_made_of_the_rows() -> None:
+    from onggi.cli.reference import page
+    from tests.cli import ROOT
+
+    written = (ROOT / "docs/reference/commands.md").read_text()
+    assert written == page(), "write it again: python -m onggi.cli.reference > docs/reference/commands.md"

@@ -8,8 +8,14 @@ from onggi.cli.failure import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+    from typing import TypeVar
+
     from onggi.cli.address import Address
     from onggi.cli.connection import Socket
+
+    T = TypeVar("T")
 
 
 def connect(address: "Address") -> "Socket":
@@ -41,7 +47,6 @@ def _tcp(address: "Address") -> "Socket":
 
 
 def _tls(address: "Address") -> "Socket":
-    import socket
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -62,14 +67,80 @@ def _tls(address: "Address") -> "Socket":
                       "no such file or directory") from None  # fmt: skip
     except ssl.SSLError as error:
         raise Failure(f"unable to resolve docker endpoint: bad TLS material: {error.reason or error}") from None
-    plain = socket.create_connection((address.host, address.port))
-    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    try:
-        return context.wrap_socket(plain, server_hostname=address.host, suppress_ragged_eofs=True)
-    except ssl.SSLError as error:
-        plain.close()
-        reason = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else error.reason
-        raise Failure(f"error during connect: tls to {address.host}:{address.port} failed: {reason or error}") from None
+    return _TlsSocket(_tcp(address), context, address)
+
+
+class _TlsSocket:
+    """TLS over a socket that can be closed for writing while it is still read: the end of a container's input.
+
+    `SSLSocket.shutdown` would end both directions.
+    """
+
+    def __init__(self, plain: "Socket", context: "ssl.SSLContext", address: "Address") -> None:
+        import ssl
+
+        self._plain = plain
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=address.host)
+        self._more: tuple[type[Exception], ...] = (ssl.SSLWantReadError,)
+        self._over: tuple[type[Exception], ...] = (ssl.SSLZeroReturnError, ssl.SSLEOFError)
+        where = f"{address.host}:{address.port}"
+        try:
+            self._carry(self._tls.do_handshake)
+        except ssl.SSLError as error:
+            self.close()
+            reason = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else error.reason
+            raise Failure(f"error during connect: tls to {where} failed: {reason or error}") from None
+
+    def _flush(self) -> None:
+        data = self._outgoing.read()
+        if data:
+            self._plain.sendall(data)
+
+    def _carry(self, act: "Callable[[], T]") -> "T":
+        """Do it, moving records to and from the socket while it asks for more."""
+        while True:
+            try:
+                result = act()
+            except self._more:
+                self._flush()
+                data = self._plain.recv(65536)
+                if data:
+                    self._incoming.write(data)
+                else:
+                    self._incoming.write_eof()
+            else:
+                self._flush()
+                return result
+
+    def fileno(self) -> int:
+        return self._plain.fileno()
+
+    def pending(self) -> bool:
+        """Whether something has been read from the socket that `recv` has not yet given."""
+        return self._tls.pending() > 0 or self._incoming.pending > 0
+
+    def recv(self, size: int) -> bytes:
+        try:
+            return self._carry(lambda: self._tls.read(size))
+        except self._over:
+            return b""
+
+    def sendall(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[self._carry(lambda part=view[:65536]: self._tls.write(part)) :]  # type: ignore[misc]
+
+    def shutdown(self, how: int) -> None:
+        """Say that nothing more will be written. Reading goes on."""
+        try:
+            self._tls.unwrap()
+        except (*self._more, *self._over):
+            pass  # the other side's word is not waited for
+        self._flush()
+
+    def close(self) -> None:
+        self._plain.close()
 
 
 def _ssh(address: "Address") -> "Socket":

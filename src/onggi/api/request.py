@@ -66,9 +66,10 @@ def timestamp_ns(text: str) -> int | None:
 def dimension(request: web.Request, name: str, meaning: str) -> int:
     """One side of a terminal: 0 to 65535. Raises InvalidParameter in Docker's words."""
     text = request.query.get(name, "")
-    if not (text.isascii() and text.isdigit()):
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()):
         raise InvalidParameter(f'invalid resize {meaning} "{text[:100]}": invalid syntax')
-    if len(text) > 5 or int(text) > 0xFFFF:
+    if text.startswith("-") or len(text) > 5 or int(text) > 0xFFFF:
         raise InvalidParameter(f'invalid resize {meaning} "{text[:100]}": value out of range')
     return int(text)
 

@@ -18,8 +18,11 @@ _CONTROL = {f"ctrl-{chr(code + 0x60)}": code for code in range(1, 27)} | {
 }  # fmt: skip
 
 
-def detach_keys(text: str) -> bytes:
-    """`ctrl-p,ctrl-q` as the bytes a terminal sends. Empty text: the default. (moby: term.ToBytes)"""
+def detach_keys(text: str, kind: str = "detach") -> bytes:
+    """`ctrl-p,ctrl-q` as the bytes a terminal sends. Empty text: the default. (moby: term.ToBytes)
+
+    A refusal calls them `kind` keys: Docker says "escape" of an exec's.
+    """
     if not text:
         return DEFAULT_DETACH_KEYS
     keys = bytearray()
@@ -29,7 +32,7 @@ def detach_keys(text: str) -> bytes:
         elif key.lower() in _CONTROL:
             keys.append(_CONTROL[key.lower()])
         else:
-            raise InvalidParameter(f"Invalid detach keys ({text[:100]}) provided")
+            raise InvalidParameter(f"Invalid {kind} keys ({text[:100]}) provided")
     return bytes(keys)
 
 

@@ -1,6 +1,7 @@
 """Exec: one more process in a running container. Instances live in memory, until some time after their end."""
 
 import time
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -87,7 +88,7 @@ class Execs:
             id=new_id(),
             container=container,
             config=config,
-            detach_keys=detach_keys(config.detach_keys),
+            detach_keys=detach_keys(config.detach_keys, "escape"),
             run=(container.pid, container.pid_start),
         )
         self._execs[exec.id] = exec
@@ -237,7 +238,8 @@ class Execs:
             "OpenStdout": config.attach_stdout,
             "CanRemove": False,
             "ContainerID": exec.container.id,
-            "DetachKeys": config.detach_keys,
+            # Bytes, which Go writes in base64.
+            "DetachKeys": b64encode(exec.detach_keys).decode("ascii") if config.detach_keys else "",
             "Pid": exec.pid,
         }
 

@@ -204,6 +204,7 @@ def _limits() -> Mapping[str, bool]:
             "CpuCfsQuota": _exists(cpu, "cpu.cfs_quota_us"),
             "CPUShares": _exists(cpu, "cpu.shares"),
             "CPUSet": "cpuset" in hierarchies.v1,
+            "KernelMemoryTCP": _exists(memory, "memory.kmem.tcp.limit_in_bytes"),
             "PidsLimit": "pids" in hierarchies.v1,
             "OomKillDisable": _exists(memory, "memory.oom_control"),
         }

@@ -48,6 +48,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.requests.append((self.command, self.path, body))
         created = "/containers/create" in self.path
         answer = json.dumps({"Id": "c" * 64, "Warnings": []} if created else {}).encode()
+        answer = next((body for path, body in self.server.answers.items() if path in self.path), answer)
         self.send_response(201 if created else 200)
         for name, value in (("Api-Version", "1.51"), ("Ostype", "linux"), ("Content-Type", "application/json")):
             self.send_header(name, value)
@@ -67,6 +68,8 @@ class Recorder(socketserver.ThreadingUnixStreamServer):
     def __init__(self, path: Path) -> None:
         super().__init__(str(path), _Handler)
         self.requests: list[tuple[str, str, str]] = []
+        self.answers: dict[str, bytes] = {}
+        """A part of a path → the body to answer with, instead of an empty object."""
 
 
 @contextmanager

@@ -332,3 +332,52 @@ def test_interrupting_a_stream_ends_it() -> None:
     process.send_signal(signal.SIGINT)
     assert process.wait(DEADLINE_S) == 130
     process.stdout.close()
+
+
+MESSAGES = """
+{"status":"Pulling from library/x","id":"1"}
+{"status":"Pulling fs layer","progressDetail":{},"id":"aaaaaaaaaaaa"}
+{"status":"Pulling fs layer","progressDetail":{},"id":"bbbbbbbbbbbb"}
+{"status":"Waiting","progressDetail":{},"id":"bbbbbbbbbbbb"}
+{"status":"Downloading","progressDetail":{"current":532,"total":50176},"progress":"[>  ]","id":"aaaaaaaaaaaa"}
+{"status":"Downloading","progressDetail":{"current":25088,"total":50176},"id":"aaaaaaaaaaaa"}
+{"status":"Downloading","progressDetail":{"current":60000,"total":50176},"id":"aaaaaaaaaaaa"}
+{"status":"Downloading","progressDetail":{"current":12345},"id":"bbbbbbbbbbbb"}
+{"status":"Extracting","progressDetail":{"current":3,"units":"s"},"id":"bbbbbbbbbbbb"}
+{"status":"Verifying Checksum","progressDetail":{},"id":"aaaaaaaaaaaa"}
+{"status":"Pull complete","progressDetail":{},"id":"aaaaaaaaaaaa"}
+{"status":"Already exists","progressDetail":{},"id":"cccccccccccc"}
+{"status":"Digest: sha256:1234"}
+{"status":"Status: Downloaded newer image for x:1"}
+"""
+
+
+def _on_a_terminal(command: str, columns: int, *words: str) -> bytes:
+    import fcntl
+    import struct
+    import termios
+
+    with docker_recording.recorder() as server:
+        server.answers["/images/create"] = MESSAGES.strip().replace("\n", "\r\n").encode()
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        process = subprocess.Popen([command, *words], stdin=slave, stdout=slave, stderr=slave,
+                                   env=docker_recording.environment(str(server.server_address)))  # fmt: skip
+        os.close(slave)
+        seen = b""
+        while True:
+            try:
+                data = os.read(master, 65536)
+            except OSError:  # the terminal's last user has gone
+                break
+            seen += data
+        os.close(master)
+        assert process.wait(DEADLINE_S) == 0
+        return seen
+
+
+@pytest.mark.parametrize("columns", [200, 100, 40])
+@pytest.mark.parametrize("words", [["pull", "x:1"], ["create", "--pull", "always", "x:1"]], ids=["pull", "create"])
+def test_progress_bars_are_dockers_to_the_byte(columns: int, words: list[str]) -> None:
+    ours = _on_a_terminal(str(SCRIPT), columns, *words)
+    assert ours == _on_a_terminal(docker_command(), columns, *words)

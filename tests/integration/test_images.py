@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import zstandard
 
 from onggi.errors import Conflict, InvalidParameter, NotFound, OnggiError, System
 from onggi.images.image import NoSuchImage
+from onggi.images.load import load
 from onggi.images.making import commit_container, import_image
 from onggi.images.removal import ContainerUse, Removed
 from onggi.images.save import save
@@ -189,6 +191,38 @@ def test_bad_archives_are_refused_and_leave_nothing(data: bytes, sentence: str, 
         assert (await tree_of(store, store.images.get("img:1")))["etc/a"][4] == b"lower a"
 
     with_store(tmp_path / "data", after)
+
+
+def test_a_client_that_hangs_up_leaves_nothing(tmp_path: Path) -> None:
+    data = archive(tmp_path, BASE).read_bytes()
+
+    async def hangs_up(at: int) -> AsyncIterator[bytes]:
+        yield data[:at]
+        raise ConnectionResetError("the client is gone")
+
+    async def work(store: Store) -> None:
+        # Even where the archive would be whole already.
+        for at in (1000, len(data)):
+            with pytest.raises(ConnectionResetError):
+                await load(store.images, hangs_up(at), lambda message: None)
+            with pytest.raises(ConnectionResetError):
+                await import_image(store.images, hangs_up(at), None, "", [])
+        assert store.images.all() == []
+        assert await store.settled() == set()
+
+    with_store(tmp_path / "data", work)
+
+
+def test_a_container_of_an_image_that_has_just_gone_is_refused(tmp_path: Path) -> None:
+    async def work(store: Store) -> None:
+        await store.load(archive(tmp_path, BASE))
+        image = store.images.get("img:1")
+        await store.images.remove("img:1")
+        with pytest.raises(NoSuchImage):
+            await store.images.snapshots.prepare("aa" * 32, image)
+        assert os.listdir(store.root / "snapshots") == []
+
+    with_store(tmp_path / "data", work)
 
 
 async def read_saved(store: Store, names: list[str]) -> dict[str, bytes]:

@@ -90,11 +90,12 @@ class Archive:
             ours.setblocking(False)
             async with WorkerProcess("unpack", blob, self.root, report, -1, 0, task="read the archive") as worker:
                 blob.close()  # only the worker's copy is left: its end shows here
-                try:
-                    async for piece in self._stream:
+                # What the stream raises ends all: only a stream that ended well makes an archive whole.
+                async for piece in self._stream:
+                    try:
                         await loop.sock_sendall(ours, piece)
-                except (BrokenPipeError, ConnectionResetError):
-                    pass  # the worker refuses what it got; it says why now
+                    except (BrokenPipeError, ConnectionResetError):
+                        break  # the worker refuses what it got; it says why now
                 ours.close()
                 await worker.result(0)
 

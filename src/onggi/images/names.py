@@ -85,6 +85,10 @@ def by_id(connection: sqlite3.Connection, image_id: str) -> Image | None:
     return _image(connection, row) if row else None
 
 
+def exists(connection: sqlite3.Connection, image_id: str) -> bool:
+    return connection.execute("SELECT 1 FROM images WHERE id = ?", (image_id,)).fetchone() is not None
+
+
 def every(connection: sqlite3.Connection) -> list[Image]:
     """All images, in no order."""
     return [_image(connection, row) for row in connection.execute("SELECT * FROM images")]
@@ -161,7 +165,7 @@ def insert(
     size_bytes: int, parent: str, blobs: Iterable[Digest], now: str,
 ) -> bool:  # fmt: skip
     """Record an image; False when it is known: then the new manifest counts, since its blobs are here."""
-    known = connection.execute("SELECT 1 FROM images WHERE id = ?", (image_id,)).fetchone() is not None
+    known = exists(connection, image_id)
     if known:
         connection.execute(
             "UPDATE images SET manifest = ?, media_type = ?, last_used_at = ? WHERE id = ?",

@@ -40,6 +40,7 @@ class Rubbish:
         self._data_root = data_root
         self._database = database
         self._queue: asyncio.Queue[str | None] = asyncio.Queue()
+        self._leaving = False
         self._group = asyncio.TaskGroup()
 
     async def __aenter__(self) -> Self:
@@ -53,6 +54,7 @@ class Rubbish:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._leaving = True  # what is still waiting stays recorded: the next start goes on with it
         self._queue.put_nowait(None)
         await self._group.__aexit__(kind, error, trace)
         self._root.close()
@@ -67,7 +69,7 @@ class Rubbish:
         await self._queue.join()
 
     async def _work(self) -> None:
-        while (directory := await self._queue.get()) is not None:
+        while (directory := await self._queue.get()) is not None and not self._leaving:
             try:
                 await asyncio.to_thread(remove_beneath, self._root, directory)
             except OSError as error:

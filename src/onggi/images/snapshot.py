@@ -18,7 +18,7 @@ from typing import Self
 from onggi.errors import NotFound
 from onggi.images import changes, layers, names, rubbish
 from onggi.images.changes import Change
-from onggi.images.image import Image
+from onggi.images.image import Image, NoSuchImage
 from onggi.images.layers import Attributes, Layer
 from onggi.images.rubbish import Rubbish
 from onggi.oci.root import OverlayRoot
@@ -49,12 +49,14 @@ class Snapshots:
     async def prepare(self, container_id: str, image: Image | None) -> OverlayRoot:
         """Make the container's own directories. None: a container without image (from scratch).
 
-        Undone by `remove`; a container whose row never came is found by `reconcile`.
+        Undone by `remove`; a container whose row never came is found by `reconcile`. Raises NoSuchImage.
         """
         user, image_id = _user(container_id), image.id if image else ""
         directory = f"{DIRECTORY}/{container_id}"
 
         def record(connection: sqlite3.Connection) -> list[Layer]:
+            if image is not None and not names.exists(connection, image_id):
+                raise NoSuchImage(image_id)  # removed since it was looked up
             connection.execute(
                 "INSERT INTO snapshots (container_id, image_id, directory) VALUES (?, ?, ?)",
                 (container_id, image_id, directory),

@@ -38,6 +38,7 @@ def header(entry: Entry) -> bytes:
     if entry.gid > _OCTAL_7:
         records[b"gid"] = b"%d" % entry.gid
     seconds, fraction = divmod(entry.mtime_ns, 1_000_000_000)
+    plain_seconds = min(max(seconds, 0), _OCTAL_11)
     if fraction or not 0 <= seconds <= _OCTAL_11:
         records[b"mtime"] = _time(entry.mtime_ns)
     for name, value in sorted(entry.xattrs.items()):
@@ -45,11 +46,11 @@ def header(entry: Entry) -> bytes:
     blocks = b""
     if records:
         content = b"".join(_record(key, value) for key, value in records.items())
-        blocks = _block(b"PaxHeaders/" + entry.name[-80:], b"x", size=len(content), mtime=max(seconds, 0))
+        blocks = _block(b"PaxHeaders/" + entry.name[-80:], b"x", size=len(content), mtime=plain_seconds)
         blocks += content + bytes(-len(content) % BLOCK)
     return blocks + _block(
         entry.name[:_NAME_BYTES], _TYPES[entry.kind], mode=entry.mode, uid=min(entry.uid, _OCTAL_7),
-        gid=min(entry.gid, _OCTAL_7), size=min(size, _OCTAL_11), mtime=min(max(seconds, 0), _OCTAL_11),
+        gid=min(entry.gid, _OCTAL_7), size=min(size, _OCTAL_11), mtime=plain_seconds,
         target=entry.target[:_NAME_BYTES], device=entry.device,
     )  # fmt: skip
 

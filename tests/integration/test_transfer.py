@@ -333,6 +333,27 @@ def test_two_pulls_share_a_layer(tmp_path: Path) -> None:
     on_host(tmp_path, script)
 
 
+def test_sweep_drops_what_pulls_have_left_and_nothing_else(tmp_path: Path) -> None:
+    async def script(host: Host) -> None:
+        async with HostileRegistry() as registry:
+            digest, gate = await gated(registry, LAYERS, 1)
+            kept = registry.add_image("x/kept", "1", [layer_of({"kept": b"k"})])
+            await host.pull(f"{registry.host}/x/kept:1")
+            whole = host.files()
+            pull = Watched(host, f"{registry.host}/x/y:1", digest)
+            await gate.entered.wait()
+            await host.images.sweep()  # of what is being fetched it takes nothing
+            pull.task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await pull.task
+            assert set(host.files()) > set(whole)
+            await host.images.sweep()
+            assert host.files() == whole
+            assert host.images.get(kept.image_id).id == kept.image_id
+
+    on_host(tmp_path, script)
+
+
 def test_waiting_pull_tries_by_itself_when_the_first_is_given_up(tmp_path: Path) -> None:
     async def script(host: Host) -> None:
         async with HostileRegistry() as registry:

@@ -109,4 +109,6 @@ async def prune(images: "Images", filters: Filters) -> tuple[Sequence[Removed], 
                 continue  # used or removed since, or the base of another image: not unused
             records += removal.records
             freed += removal.freed_bytes
+    if until is None and not filters.has("label") and not filters.has("label!"):
+        await images.sweep()
     return records, freed

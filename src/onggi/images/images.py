@@ -77,12 +77,18 @@ class Images:
     ) -> None:
         await self._stack.aclose()
 
-    def _drop_old_blobs(self, used: set[str]) -> None:
+    async def sweep(self) -> None:
+        """Drop what pulls that broke off have left, so that it could be taken up again, and nobody fetches now."""
+        async with self._collecting:
+            used = self._database.read(names.used_blobs)
+            await asyncio.to_thread(self._drop_old_blobs, used, timedelta(0))
+
+    def _drop_old_blobs(self, used: set[str], age: timedelta = _KEEP_UNUSED_BLOBS) -> None:
         """What pulls left that were never taken up again. Nothing when no image is known: the database may be lost."""
-        self.blobs.expire(_KEEP_UNUSED_BLOBS)
+        self.blobs.expire(age)
         if not used:
             return
-        oldest = datetime.now(UTC) - _KEEP_UNUSED_BLOBS
+        oldest = datetime.now(UTC) - age
         for info in list(self.blobs.walk()):
             if info.digest not in used and info.created_at < oldest:
                 self.blobs.delete(info.digest)

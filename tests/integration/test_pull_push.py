@@ -153,6 +153,21 @@ def test_pull_run_push(engine: Engine, registry: Registry, remove: Callable[[str
     assert digests == f"{pushed.image_id} [{registry.host}/cli/copy@{pushed.digest}]\n"
 
 
+def test_memory_stays_flat(engine: Engine, registry: Registry, remove: Callable[[str], str]) -> None:
+    """Eight layers of 20 MB: none of them is ever in the daemon's memory, nor are all that are under way."""
+    layers = [layer_of({f"f{number}": os.urandom(20_000_000)}) for number in range(8)]
+    push_image(registry.host, "cli/flat", "1", layers, compression="none")
+    process = Path(f"/proc/{engine.pid}")
+
+    def peak() -> int:
+        return int(process.joinpath("status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+
+    process.joinpath("clear_refs").write_text("5")  # the peak begins anew
+    before = peak()
+    engine.docker("pull", "-q", remove(f"{registry.host}/cli/flat:1"), check=True)
+    assert peak() - before < 60_000_000
+
+
 def test_login_and_private_images(engine: Engine, tmp_path: Path, remove: Callable[[str], str]) -> None:
     with TokenServer(tmp_path / "tokens", {"alice": "secret"}) as tokens:
         with Registry(tmp_path / "registry", tokens=tokens) as registry:

@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-import resource
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -557,21 +555,6 @@ def test_what_a_mirror_lacks_comes_from_the_registry_itself(tmp_path: Path) -> N
             assert not any("Authorization" in headers for _, _, headers in mirror.requests)
 
     asyncio.run(run())
-
-
-def test_memory_stays_flat(registry: Registry, tmp_path: Path) -> None:
-    """Eight layers of 16 MB each, on a host that would notice if one of them were held in memory."""
-    push_image(registry.host, f"t/{tmp_path.name}", "1",
-               [layer_of({f"f{n}": os.urandom(16_000_000)}) for n in range(8)], compression="none")  # fmt: skip
-
-    async def script(host: Host) -> None:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        begun = time.monotonic()
-        await host.pull(f"{registry.host}/t/{tmp_path.name}:1")
-        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
-        assert time.monotonic() - begun < 60
-
-    on_host(tmp_path, script)
 
 
 def test_loaded_image_travels_compressed_and_keeps_its_digest(registry: Registry, tmp_path: Path) -> None:

@@ -286,16 +286,17 @@ def test_posture(engine: Engine) -> None:
 
 
 def test_privileged(engine: Engine) -> None:
-    done = engine.docker("run", "--rm", "--privileged", "busybox", "sh", "-c",
-                         "grep Seccomp: /proc/self/status; mkdir /m && mount -t tmpfs none /m && echo mounted", check=True)  # fmt: skip
+    script = "grep Seccomp: /proc/self/status; mkdir /m && mount -t tmpfs none /m && echo mounted"
+    done = engine.docker("run", "--rm", "--privileged", "busybox", "sh", "-c", script, check=True)
     assert done.stdout == "Seccomp:\t0\nmounted\n"
 
 
 def test_events_of_a_life(engine: Engine, name: str) -> None:
     since = str(int(time.time()))
     engine.docker("run", "--rm", "--name", name, "--network", "none", "busybox", "true", check=True)
-    told = engine.docker("events", "--since", since, "--until", str(int(time.time()) + 1), "--filter", f"container={name}", "--filter",
-                         "type=container", "--format", "{{.Action}}", check=True)  # fmt: skip
+    period = ("--since", since, "--until", str(int(time.time()) + 1))
+    chosen = ("--filter", f"container={name}", "--filter", "type=container", "--format", "{{.Action}}")
+    told = engine.docker("events", *period, *chosen, check=True)
     assert told.stdout.split() == ["create", "attach", "start", "die", "destroy"]
 
 
@@ -306,3 +307,23 @@ def test_nothing_is_left_on_the_disk(engine: Engine, name: str) -> None:
     gone = [engine.data_root / "containers" / identity, engine.exec_root / "containers" / identity]
     assert not [path for path in gone if path.exists()]
     until(lambda: not Path(engine.data_root / "snapshots" / identity).exists(), "the snapshot is deleted")
+
+
+def test_init_reaps_and_passes_signals_on(engine: Engine, name: str) -> None:
+    script = "(sleep 0 & exec sleep 0) ; trap 'echo told; exit 4' TERM; echo ready; while :; do sleep 0.1; done"
+    engine.docker("run", "-d", "--init", "--name", name, "--network", "none", "busybox", "sh", "-c", script, check=True)
+    until(lambda: "ready" in engine.docker("logs", name).stdout, "the trap is set")
+    shown = engine.docker("exec", name, "ps", "-o", "pid,stat,comm", check=True).stdout
+    assert shown.splitlines()[1].split() == ["1", "S", "docker-init"]
+    # An orphan of an exec is reaped too.
+    engine.docker("exec", name, "sh", "-c", "sleep 0.1 & exit 0", check=True)
+    until(lambda: " Z" not in engine.docker("exec", name, "ps", "-o", "stat,comm").stdout, "no zombie is left")
+    engine.docker("stop", "-t", "60", name, check=True)
+    assert (state(engine, name)["ExitCode"], engine.docker("logs", name).stdout) == (4, "ready\ntold\n")
+    engine.docker("rm", name, check=True)
+
+
+def test_init_ends_as_the_program_does(engine: Engine) -> None:
+    for script, code in (("exit 7", 7), ("kill -9 $$", 137)):
+        assert engine.docker("run", "--rm", "--init", "busybox", "sh", "-c", script).returncode == code
+    assert engine.docker("run", "--rm", "--init", "busybox", "nope").returncode == 127

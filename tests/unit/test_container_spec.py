@@ -9,7 +9,7 @@ import pytest
 from onggi.engine import capabilities
 from onggi.engine.container import Container
 from onggi.engine.container_config import ContainerConfig, HostConfig, Ulimit
-from onggi.engine.container_spec import INIT_PATH, Surroundings, cgroup_path, compile_spec
+from onggi.engine.container_spec import Surroundings, cgroup_path, compile_spec
 from onggi.engine.creation import complete
 from onggi.engine.settings import Settings
 from onggi.errors import InvalidParameter
@@ -139,10 +139,9 @@ def test_mounts_of_the_user_replace_ours_and_come_in_depth_order() -> None:
     assert found[2].options == ("size=1",)
 
 
-def test_init_wraps_the_program() -> None:
-    spec, process, _ = compiled(init_program="/usr/bin/tini-static")
-    assert process.args == (INIT_PATH, "--", "true")
-    assert mounts(spec)[INIT_PATH].source == "/usr/bin/tini-static"
+def test_init_stays_before_the_program() -> None:
+    assert compiled(host=HostConfig(init=True))[1].reaper
+    assert not compiled(host=HostConfig(init=False))[1].reaper
 
 
 def test_limits_of_the_process() -> None:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from onggi.engine import capabilities, resources
 from onggi.engine.container import Container
 from onggi.engine.settings import Settings
@@ -15,8 +17,6 @@ from onggi.runtime.host import Host
 from onggi.volumes.mount_point import MountPoint
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-INIT_PATH = "/sbin/docker-init"
-"""Where `--init`'s program stands in the container, as in Docker."""
 _FILES = (("/etc/resolv.conf", "resolv.conf"), ("/etc/hostname", "hostname"), ("/etc/hosts", "hosts"))
 
 MASKED_PATHS = (
@@ -46,8 +46,6 @@ class Surroundings:
     """Pid of the container whose IPC namespace is joined."""
     pid_of: int = 0
     """Pid of the container whose PID namespace is joined."""
-    init_program: str = ""
-    """On the host: what `--init` runs as the first process."""
 
 
 def environment(container: Container) -> tuple[str, ...]:
@@ -181,8 +179,6 @@ def _mounts(container: Container, around: Surroundings) -> tuple[oci.Mount, ...]
         if destination not in asked:
             source = str(around.files / name)
             found.append(oci.Mount(destination, "bind", source, ("rbind", "rprivate")))
-    if around.init_program:
-        found.append(oci.Mount(INIT_PATH, "bind", around.init_program, ("bind", "ro")))
     if container.host_config.readonly_rootfs:
         found = [
             mount
@@ -195,11 +191,11 @@ def _mounts(container: Container, around: Surroundings) -> tuple[oci.Mount, ...]
     return tuple(found)
 
 
-def _args(container: Container, around: Surroundings) -> list[str]:
+def _args(container: Container) -> list[str]:
     argv = container.config.argv()
     if not argv:
         raise InvalidParameter("no command specified")
-    return [INIT_PATH, "--", *argv] if around.init_program else argv
+    return argv
 
 
 def cgroup_path(container: Container, settings: Settings) -> str:
@@ -217,7 +213,7 @@ def compile_spec(container: Container, around: Surroundings, settings: Settings)
     security = parse_security(host.security_opt or ())
     nodes, device_rules = resources.devices(host)
     limits = resources.limits(host)
-    first = process(container, _args(container, around), held=around.capabilities_held)
+    first = replace(process(container, _args(container), held=around.capabilities_held), reaper=bool(host.init))
     granted = first.capabilities.bounding if first.capabilities else ()
     return oci.Spec(
         oci_version=oci.VERSION,

@@ -7,7 +7,6 @@ engine.containers.start ─ start ─ _launch ─ networks.connect, volumes.moun
 """
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onggi.engine import checks, container_store, exits
@@ -17,19 +16,13 @@ from onggi.engine.container_spec import Surroundings, compile_spec
 from onggi.engine.endpoints import endpoint_request
 from onggi.engine.lifecycle import State, Verb, is_running, require
 from onggi.engine.sizes import size_bytes
-from onggi.errors import Conflict, InvalidParameter, OnggiError, System, Unsupported
+from onggi.errors import Conflict, InvalidParameter, OnggiError, System
 from onggi.network.endpoint import Sandbox
 from onggi.runtime.runtime import LogFile, Start, Started
 
 if TYPE_CHECKING:
     from onggi.engine.engine import Engine
 
-_INIT_PROGRAMS = (
-    "/usr/bin/docker-init",
-    "/usr/libexec/docker/docker-init",
-    "/usr/bin/tini-static",
-    "/sbin/tini-static",
-)
 SETUP_FAILED = 128
 """Exit code of a container that could not be set up, as Docker notes it."""
 
@@ -124,7 +117,6 @@ async def _set_up(engine: "Engine", container: Container) -> Started:
             pid_of=_joined(engine, host.pid_mode, "PID"),
             capabilities_held=engine.capabilities_held,
             host=engine.host,
-            init_program=_init_program() if host.init else "",
         )
         spec = compile_spec(container, around, engine.settings)
         container.waiting = still_there(container.waiting)
@@ -189,13 +181,3 @@ def _joined(engine: "Engine", mode: str, what: str) -> int:
             "(hint: use IpcMode:shareable for the donor container)"
         )
     return other.pid
-
-
-def _init_program() -> str:
-    for path in _INIT_PROGRAMS:
-        if Path(path).is_file():
-            return path
-    raise Unsupported(
-        "--init needs a small init program on this machine and none was found; install tini (its static build) as "
-        "/usr/bin/tini-static or /usr/bin/docker-init"
-    )

@@ -88,6 +88,8 @@ class Process(_Struct, frozen=True):
     scheduler: Scheduler | None = None
     io_priority: IOPriority | None = None
     exec_cpu_affinity: CPUAffinity | None = msgspec.field(name="execCPUAffinity", default=None)
+    reaper: bool = False
+    """The first process stays the runtime's own: it runs this one and reaps orphans (extension of Onggi's engine)."""
 
 
 class Root(_Struct, frozen=True):

@@ -17,7 +17,7 @@ import sys
 from onggi import jsontext
 from onggi.linux import message, process
 from onggi.linux.fd import Fd
-from onggi.runtime import mount_steps, namespace_steps, process_steps
+from onggi.runtime import mount_steps, namespace_steps, process_steps, reaper
 from onggi.runtime.namespace_steps import Clone, CreateCgroup
 from onggi.runtime.steps import Setup, StartFailure, Step, failure_of, load
 
@@ -30,7 +30,7 @@ __all__ = ["Child", "Hooks", "StartFailure", "spawn"]
 
 KINDS: "dict[str, type[Step]]" = {
     kind.__name__: kind
-    for module in (namespace_steps, mount_steps, process_steps)
+    for module in (namespace_steps, mount_steps, process_steps, reaper)
     for kind in vars(module).values()
     if isinstance(kind, type) and issubclass(kind, Step) and kind is not Step
 }

@@ -13,7 +13,7 @@ from onggi.linux.mount import MOUNT_ATTR_RDONLY
 from onggi.oci.root import DirectoryRoot, OverlayRoot
 from onggi.oci.spec import Capabilities, Hook, Hooks, Linux, Process, Spec
 from onggi.oci.spec import Mount as MountSpec
-from onggi.runtime import devices, mount_options, resources, seccomp_compiler, sysctls
+from onggi.runtime import devices, mount_options, reaper, resources, seccomp_compiler, sysctls
 from onggi.runtime import mount_steps as mounts
 from onggi.runtime import namespace_steps as namespaces
 from onggi.runtime import process_steps as processes
@@ -106,6 +106,7 @@ def plan(
             *_process(process, host, linux, make_directory=True, only_root=bool(process.user.username)),
             *([namespaces.AwaitStart("start")] if wait else []),
             *_hooks("startContainer", hooks.start_container),
+            *([reaper.StayAsInit()] if process.reaper else []),
             processes.Execute(list(process.args)),
         )
     )

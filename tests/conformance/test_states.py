@@ -151,7 +151,7 @@ class Subject:
 
 
 def normal(reply: Reply, subject: Subject) -> tuple[int, str]:
-    text = HEX.sub("<id>", reply.message).replace(subject.name, "<name>")
+    text = HEX.sub("<id>", reply.message).replace(subject.name, "<name>").replace("runc create failed: ", "")
     return reply.status, text
 
 
@@ -163,7 +163,8 @@ def ask(api: Api, state: str, command: str) -> tuple[tuple[int, str], dict[str, 
         reply = api(method, path.format(id=subject.id), body,
                     **{key: text.format(name=subject.name) if isinstance(text, str) else text for key, text in query.items()})  # fmt: skip
         outcome = subject.outcome()
-        if command in ("kill", "kill-term") and reply.status == 204 and state in ("running", "auto-remove"):
+        ends = command in ("kill", "kill-term") or (command.startswith("stop") and state == "auto-remove")
+        if ends and reply.status == 204 and state in ("running", "paused", "auto-remove"):
             # The end comes after the answer.
             api(
                 "POST",
@@ -172,9 +173,13 @@ def ask(api: Api, state: str, command: str) -> tuple[tuple[int, str], dict[str, 
             )
             outcome = subject.outcome()
         events = subject.events(since, time.time())
-        if state == "restarting":
-            events = sorted({event for event in events if event not in ("die", "start", "exec_die")})
-        return normal(reply, subject), outcome, events
+        # A container's end is told beside the command that brings it about, in Docker in either order; that of the
+        # preparation may be told late; a restarting one goes on meanwhile.
+        passing = {"restarting": ("die", "start", "kill"), "exited": ("die",), "killed": ("die",)}.get(state, ())
+        answer = normal(reply, subject)
+        if command == "attach-no-hijack" and reply.status == 409:
+            answer = (409, "")  # Docker has taken over the connection before it refuses
+        return answer, outcome, sorted(event for event in events if event not in passing)
     finally:
         subject.remove()
 

@@ -129,7 +129,7 @@ def _why_not_remove(container: Named) -> OnggiError:
         State.RESTARTING: "container is restarting: stop the container before removing or force remove",
         State.PAUSED: "container is paused and must be unpaused first",
     }[container.state]
-    return Conflict(f'cannot remove container "{container.name}": {why}')
+    return Conflict(f'cannot remove container "{container.id}": {why}')
 
 
 def _gone(verb: Verb) -> Callable[[Named], OnggiError]:
@@ -162,7 +162,7 @@ _REFUSALS: Mapping[tuple[State, Verb], Callable[[Named], OnggiError]] = {
     },
     **{(state, Verb.REMOVE): _why_not_remove for state in (_R, _P, _T)},
     (_P, Verb.EXEC): lambda container: Conflict(
-        f"Container {container.name} is paused, unpause the container before exec"
+        f"Container {container.id} is paused, unpause the container before exec"
     ),
     (_T, Verb.EXEC): _restarting,
     (_P, Verb.ATTACH): lambda container: Conflict(

@@ -62,6 +62,7 @@ async def kill(engine: "Engine", container: Container, text: str) -> None:
         if ends and container.state is State.PAUSED and number != signal.SIGKILL:
             await engine.runtime.unpause(container.id)
             container.state = State.RUNNING
+            engine.events.publish("container", "unpause", container.id, container.attributes())
         await _save(engine, container)
     if number == signal.SIGKILL:
         await _await_end(container, ended)
@@ -83,7 +84,11 @@ async def _await_end(container: Container, ended: "asyncio.Future[WaitResult]") 
 async def stop(engine: "Engine", container: Container, *, text: str, grace_s: int | None) -> None:
     """End a container: its stop signal, time to obey, SIGKILL. A negative grace waits for ever."""
     config = container.config
-    number = signals.number(text or config.stop_signal or "TERM")
+    require(container, Verb.STOP)
+    try:
+        number = signals.number(text or config.stop_signal or "TERM")
+    except InvalidParameter as error:
+        raise System(f"cannot stop container: {container.id}: {error}") from error
     if grace_s is None:
         grace_s = config.stop_timeout if config.stop_timeout is not None else DEFAULT_GRACE_S
     async with container.lock:
@@ -98,6 +103,7 @@ async def stop(engine: "Engine", container: Container, *, text: str, grace_s: in
         if container.state is State.PAUSED and number != signal.SIGKILL:
             await engine.runtime.unpause(container.id)
             container.state = State.RUNNING
+            engine.events.publish("container", "unpause", container.id, container.attributes())
         await _save(engine, container)
     try:
         async with asyncio.timeout(grace_s if grace_s >= 0 else None):

@@ -27,7 +27,7 @@ class _Sent(Exception):
 def _nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     from onggi.cli import connection
 
-    def post(self: Client, path: str, query: Any = None, body: Any = None) -> Any:
+    def post(self: Client, path: str, query: Any = None, body: Any = None, **options: Any) -> Any:
         raise _Sent("POST", path + ("?" + connection._query(query) if query else ""), body)
 
     monkeypatch.setattr(Client, "post", post)

@@ -13,7 +13,7 @@ from onggi.jsontext import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any, Protocol, TypeAlias
 
     from onggi.cli.address import Address
@@ -32,6 +32,10 @@ for _byte in b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.
     _NOT_SAFE[_byte] = chr(_byte)
 PIECE = 65536
 _HEAD_LIMIT = 1 << 20
+
+
+def _nothing() -> None:
+    """What there is to do while the engine works."""
 
 
 def quote(text: str, keep: str = "") -> str:
@@ -326,10 +330,13 @@ class Client:
     def get(self, path: str, query: "Query | None" = None) -> "Any":
         return self.call("GET", path, query).json()
 
-    def post(self, path: str, query: "Query | None" = None, body: "Any" = None) -> "Any":
-        """The JSON answer, None for an empty one."""
-        response = self.call("POST", path, query, body)
-        text = response.read()
+    def post(
+        self, path: str, query: "Query | None" = None, body: "Any" = None, *, meanwhile: "Callable[[], None]" = _nothing
+    ) -> "Any":
+        """The JSON answer, None for an empty one. `meanwhile` is called when the request is under way."""
+        connection = self.begin("POST", path, query, body)
+        meanwhile()
+        text = self.finish(connection).read()
         return loads(text) if text.strip() else None
 
     def delete(self, path: str, query: "Query | None" = None) -> "Any":

@@ -8,6 +8,7 @@ from onggi.cli.failure import PROGRAM, Failure, ResponseError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from onggi.cli.arguments import Arguments
@@ -17,6 +18,10 @@ _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 _PLAIN_TAG = _PLAIN | frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ._-")
 _PROXIES = (("httpProxy", "HTTP_PROXY"), ("httpsProxy", "HTTPS_PROXY"), ("noProxy", "NO_PROXY"),
             ("ftpProxy", "FTP_PROXY"), ("allProxy", "ALL_PROXY"))  # fmt: skip
+
+
+def _nothing() -> None:
+    """`create` has nothing to do while the engine works."""
 
 
 def proxies(invocation: "Invocation") -> "dict[str, str]":
@@ -92,9 +97,13 @@ def _warn(body: "dict[str, Any]") -> None:
             break
 
 
-def create_container(invocation: "Invocation", found: "Arguments", body: "dict[str, Any]") -> str:
-    """Create it, pulling the image where that is missing and allowed. Returns the ID. Raises Failure."""
-    policy = found.text("pull", "missing")
+def create_container(
+    invocation: "Invocation", found: "Arguments", body: "dict[str, Any]", *, meanwhile: "Callable[[], None]" = _nothing
+) -> str:
+    """Create it, pulling the image where that is missing and allowed. Returns the ID. Raises Failure.
+
+    `meanwhile` is called when the request is under way.
+    """
     query: dict[str, Any] = {}
     if found.text("name"):
         query["name"] = found.text("name")
@@ -114,7 +123,7 @@ def create_container(invocation: "Invocation", found: "Arguments", body: "dict[s
         reference(image)  # for the sentence
     file = IdFile(found.text("cidfile"))
     try:
-        answer = _create(invocation, found, query, body, policy)
+        answer = _create(invocation, found, query, body, meanwhile=meanwhile)
         for warning in answer.get("Warnings") or ():
             sys.stderr.write(f"WARNING: {warning}\n")
         container = str(answer["Id"])
@@ -125,14 +134,20 @@ def create_container(invocation: "Invocation", found: "Arguments", body: "dict[s
 
 
 def _create(
-    invocation: "Invocation", found: "Arguments", query: "dict[str, Any]", body: "dict[str, Any]", policy: str
+    invocation: "Invocation",
+    found: "Arguments",
+    query: "dict[str, Any]",
+    body: "dict[str, Any]",
+    *,
+    meanwhile: "Callable[[], None]",
 ) -> "dict[str, Any]":
     client = invocation.client
+    policy = found.text("pull", "missing")
     result: dict[str, Any]
     if policy == "always":
         _pull(invocation, found)
     try:
-        result = client.post("/containers/create", query, body)
+        result = client.post("/containers/create", query, body, meanwhile=meanwhile)
     except ResponseError as error:
         if error.code != 404 or policy != "missing" or "image" not in error.message.lower():
             raise

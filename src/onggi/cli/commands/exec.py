@@ -52,7 +52,7 @@ def execute(invocation: "Invocation", found: "Arguments") -> int:
 
         body["ConsoleSize"] = start["ConsoleSize"] = list(size())
     container = found.words[0]
-    identity = client.post(f"/containers/{container}/exec", body=body)["Id"]
+    identity = client.post(f"/containers/{container}/exec", body=body, meanwhile=_get_ready)["Id"]
     if not identity:
         raise Failure("exec ID empty")
     if start["Detach"]:
@@ -62,6 +62,13 @@ def execute(invocation: "Invocation", found: "Arguments") -> int:
         return 0
     status = int(client.get(f"/exec/{identity}/json")["ExitCode"] or 0)
     return status
+
+
+def _get_ready() -> None:
+    """Load what the streams need, while the engine prepares the process."""
+    import select  # noqa: F401
+
+    from onggi.cli import signals, streams, terminal, window  # noqa: F401
 
 
 def _carry(client: "Client", identity: str, body: "dict[str, Any]", start: "dict[str, Any]") -> bool:

@@ -44,19 +44,29 @@ def run(invocation: "Invocation", found: "Arguments") -> int:
         from onggi.cli.attached import require_terminal
 
         require_terminal()
+    attach = body["AttachStdin"] or body["AttachStdout"] or body["AttachStderr"]
     try:
-        container = create.create_container(invocation, found, body)
+        if attach:
+            container = create.create_container(invocation, found, body, meanwhile=_get_ready)
+        else:
+            container = create.create_container(invocation, found, body)
     except Failure as failure:
         raise run_failure(failure) from None
     if trace:
         trace.mark("create")
-    attach = body["AttachStdin"] or body["AttachStdout"] or body["AttachStderr"]
     if not attach:
         sys.stdout.write(container + "\n")
         sys.stdout.flush()
         _start(invocation.client, container, trace)
         return 0
     return _attached(invocation, found, container, body, trace)
+
+
+def _get_ready() -> None:
+    """Load what an attached container needs, while the engine creates it."""
+    import select  # noqa: F401
+
+    from onggi.cli import attached, signals, streams, terminal, window  # noqa: F401
 
 
 def terminal_size(body: "dict[str, Any]") -> None:

@@ -37,6 +37,7 @@ def routes(engine: "Engine") -> list[Route]:
             if logs and container.logs_to_file:
                 await _replay(engine, container, hijack, stdout=stdout, stderr=stderr)
             if not stream or not (stdin or stdout or stderr):
+                engine.events.publish("container", "attach", container.id, container.attributes())
                 hijack.connection.close()
                 return await hijack.handed_on()
             attachment = Attachment(

@@ -21,7 +21,7 @@ from onggi.engine.container_config import ContainerConfig
 from onggi.engine.containers import WaitCondition
 from onggi.engine.filters import Filters
 from onggi.engine.stopping import grace
-from onggi.errors import InvalidParameter
+from onggi.errors import InvalidParameter, System
 from onggi.oci.platform import parse_platform
 
 if TYPE_CHECKING:
@@ -150,7 +150,8 @@ class _Containers:
 
     async def remove(self, request: web.Request) -> web.StreamResponse:
         if http.flag(request, "link"):
-            raise InvalidParameter("links between containers are not supported by Onggi: remove the container itself")
+            # Without links each name is a container's own, which Docker calls its default link.
+            raise System("Conflict, cannot remove the default link name of the container")
         await self._containers.remove(
             _name(request), force=http.flag(request, "force"), volumes=http.flag(request, "v")
         )

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 def routes(engine: "Engine") -> list[Route]:
     async def show_top(request: web.Request) -> web.StreamResponse:
         container = engine.containers.get(request.match_info["name"])
-        return json_response(await top(engine.runtime, container, request.query.get("ps_args", "")))
+        answer = await top(engine.runtime, container, request.query.get("ps_args", ""))
+        engine.events.publish("container", "top", container.id, container.attributes())
+        return json_response(answer)
 
     async def stats(request: web.Request) -> web.StreamResponse:
         container = engine.containers.get(request.match_info["name"])

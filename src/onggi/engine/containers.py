@@ -156,11 +156,7 @@ class Containers:
 
     async def kill(self, name: str, *, signal: str = "") -> None:
         try:
-            try:
             await self._engine.run(stopping.kill(self._engine, self.get(name), signal), name=f"kill {name}")
-        except (NotFound, Conflict, InvalidParameter) as error:
-            category = next(kind for kind in (NotFound, Conflict, InvalidParameter) if isinstance(error, kind))
-            raise category(f"cannot kill container: {name}: {error}") from error
         except (NotFound, Conflict, InvalidParameter) as error:
             category = next(kind for kind in (NotFound, Conflict, InvalidParameter) if isinstance(error, kind))
             raise category(f"cannot kill container: {name}: {error}") from error

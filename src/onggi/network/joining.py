@@ -102,6 +102,22 @@ def describe(container_id: str, name: str, segment: Segment, attachment: Attachm
     )
 
 
+def unplugged(name: str, network: Network) -> Endpoint:
+    """The endpoint of a container in mode "host" or "none": noted, and nothing more."""
+    return Endpoint(
+        container_name=name,
+        network_id=network.id,
+        network_name=network.name,
+        endpoint_id=os.urandom(32).hex(),
+        interface="",
+        link="",
+        address="",
+        prefix_length=0,
+        gateway="",
+        mac_address="",
+    )
+
+
 def name_entries(connected: Connected, segments: Mapping[str, Segment]) -> list[NameEntry]:
     """The names that a container has on its networks."""
     return [

@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import logging
-import os
 import socket
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -33,6 +32,7 @@ from onggi.network.joining import (
     name_entries,
     refusal_to_join,
     resolving_networks,
+    unplugged,
     upstream,
     with_upstream,
 )
@@ -58,21 +58,21 @@ class Networks:
         self._settings = settings
         self._database = database
         self._publish = publish
+        self._thread = NamespaceThread()
+        self._pools = Pools(settings.bridge_name, self._thread)
         self.catalogue = Catalogue(
             settings,
             database,
             publish,
             active=self.on_network,
             changed=self._renew_rules,
-            leaving=lambda segment: self._pools.drop(segment),
+            leaving=self._pools.drop,
         )
         self._connected: dict[str, Connected] = {}
         self._host_ports = HostPorts()
         self._resolver = ResolverProcess(settings.exec_root / "resolver")
         self._stack = AsyncExitStack()
         self._firewall: Firewall
-        self._thread: NamespaceThread
-        self._pools: Pools
 
     async def __aenter__(self) -> Self:
         try:
@@ -98,10 +98,10 @@ class Networks:
         )
         for segment in self.catalogue.segments.values():
             segment.open_loopback()
-        self._thread = self._stack.enter_context(NamespaceThread())
+        self._stack.enter_context(self._thread)
         await enter(self._resolver)
         await self._find_resolver()
-        self._pools = await enter(Pools(self._settings.bridge_name, self._thread))
+        await enter(self._pools)
         self._pools.prepare(self.catalogue.default)
 
     async def __aexit__(
@@ -247,11 +247,10 @@ class Networks:
 
     def _wanted(self, request: EndpointRequest) -> Sequence[Wanted]:
         """The networks, the one that `mode` names first. Raises NoSuchNetwork, InvalidParameter."""
-        first = self.catalogue.get(request.mode or "default") if not request.attachments else None
-        if first is not None:
-            return [(first, Attachment(request.mode, mac_address=request.mac_address))]
-        wanted = {}
         mode = self.catalogue.get(request.mode or "default")
+        if not request.attachments:
+            return [(mode, Attachment(request.mode, mac_address=request.mac_address))]
+        wanted = {}
         for attachment in request.attachments:
             network = self.catalogue.get(attachment.network)
             if request.mac_address and network is mode and not attachment.mac_address:
@@ -281,18 +280,7 @@ class Networks:
             hostname = request.hostname or container_id[:12]
             hosts = host_files.hosts(extra=request.extra_hosts, host_gateway=self.default_gateway)
             resolver = resolver.for_other_namespace()
-        endpoint = Endpoint(
-            container_name=request.name,
-            network_id=network.id,
-            network_name=network.name,
-            endpoint_id=os.urandom(32).hex(),
-            interface="",
-            link="",
-            address="",
-            prefix_length=0,
-            gateway="",
-            mac_address="",
-        )
+        endpoint = unplugged(request.name, network)
         try:
             await self._admit(container_id, Connected(request.name, (endpoint,)))
         except BaseException:

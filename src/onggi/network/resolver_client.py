@@ -117,21 +117,22 @@ class ResolverProcess:
             served = await self._synchronise()
             for client in served - known.keys():
                 await self._send({"do": "close", "client": client})
-            for client in known.keys() & served:
-                self._clients[client] = known[client]
-                await self._send(known[client].order(client, "update"))
             for (client, network), entry in entries.items():
                 if client in served:
                     self._entries[client, network] = entry
                     await self._send(entry.order(client))
+            for client in known.keys() & served:
+                self._clients[client] = known[client]
+                await self._send(known[client].order(client, "update"))
 
     async def open(self, container_id: str, client: ResolverClient, entries: Sequence[NameEntry]) -> None:
         """Serve a container from now on; `client` and its sockets are ours. Raises System."""
         self._clients[container_id] = client
         async with self._lock:
             await self._ensure(without=container_id)
-            await self._send(client.order(container_id, "open"), client.sockets or ())
+            # Names before questions: one that is not known yet would be asked of servers outside.
             await self._add(container_id, entries)
+            await self._send(client.order(container_id, "open"), client.sockets or ())
         self._restarts = 0
 
     async def _add(self, container_id: str, entries: Sequence[NameEntry]) -> None:
@@ -147,13 +148,11 @@ class ResolverProcess:
         client.networks = networks
         async with self._lock:
             gone = [key for key in self._entries if key[0] == container_id and key[1] not in networks]
-            if self._connection is None:
-                return
+            await self._add(container_id, entries)
             await self._send(client.order(container_id, "update"))
             for key in gone:
                 del self._entries[key]
                 await self._send({"do": "drop", "network": key[1], "client": container_id})
-            await self._add(container_id, entries)
 
     def serves(self, container_id: str) -> bool:
         return container_id in self._clients
@@ -168,8 +167,6 @@ class ResolverProcess:
             return
         client.close()
         async with self._lock:
-            if self._connection is None:
-                return
             await self._send({"do": "close", "client": container_id})
             for _, network in gone:
                 await self._send({"do": "drop", "network": network, "client": container_id})
@@ -213,13 +210,13 @@ class ResolverProcess:
         served = await self._synchronise()
         for stray in served - self._clients.keys():
             await self._send({"do": "close", "client": stray})
+        for (container_id, _), entry in self._entries.items():
+            await self._send(entry.order(container_id))
         for container_id, client in self._clients.items():
             if container_id in served:
                 await self._send(client.order(container_id, "update"))
             elif container_id != without and client.sockets is not None:
                 await self._send(client.order(container_id, "open"), client.sockets)
-        for (container_id, _), entry in self._entries.items():
-            await self._send(entry.order(container_id))
 
     def _address(self, directory: int) -> str:
         # By descriptor: the path of the directory may be longer than an address may be.

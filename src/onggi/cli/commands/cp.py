@@ -184,7 +184,10 @@ def _archive_of(
     if not os.path.lexists(path) and os.path.lexists(path.rstrip("/")):
         raise Failure("not a directory")
     if not os.path.lexists(path):
-        raise Failure(f"lstat {os.path.abspath(source)}: no such file or directory")
+        missing = os.path.abspath(source)
+        while not os.path.lexists(os.path.dirname(missing)):
+            missing = os.path.dirname(missing)
+        raise Failure(f"lstat {missing}: no such file or directory")
     local_directory = os.path.isdir(path) and (not os.path.islink(path) or _asserts_directory(source))
     if not local_directory and _asserts_directory(source):
         raise Failure("not a directory")

@@ -1,7 +1,8 @@
 """The worker process: it reads one blob, confined, does one thing with it, and says how that ended in fixed messages.
 
     python -I -S -c BOOT SOURCES JOB PARENT CONTROL BLOB …       the numbers are descriptors; JOB and what follows:
-        unpack ROOT REPORT COPY OVERLAY    extract the blob into ROOT; COPY takes the tar itself, or is -1
+        unpack ROOT REPORT COPY OVERLAY    extract the blob into ROOT; COPY takes the tar itself, or is -1; OVERLAY 0: it
+                                           is no layer, and no digest is wanted
         expand ROOT COPY                   decompress the blob into COPY; ROOT is an empty directory
         pack ROOT COPY LAYER OPAQUE        write the tree BLOB, a directory, into COPY; LAYER: it is an upper directory;
                                            OPAQUE, a file: the paths of its opaque directories, NUL after each
@@ -104,17 +105,19 @@ class _Blob:
 
 
 class _Tar:
-    """The decompressed stream, hashed and counted, and copied when asked."""
+    """The decompressed stream, counted, hashed and copied when asked."""
 
-    def __init__(self, read: "Callable[[], bytes]", copy: int) -> None:
+    def __init__(self, read: "Callable[[], bytes]", copy: int, *, hashed: bool = True) -> None:
         self._read = read
         self._copy = copy
+        self._hashed = hashed
         self._hash = sha256()
         self.size_bytes = 0
 
     def read(self) -> bytes:
         data = self._read()
-        self._hash.update(data)
+        if self._hashed:
+            self._hash.update(data)
         self.size_bytes += len(data)
         if self._copy >= 0:
             left = memoryview(data)
@@ -189,7 +192,8 @@ def main() -> None:
             report, copy, overlay = rest if job == "unpack" else (-1, rest[0], 0)
             confine(root, [number for number in (control_number, blob_number, report, copy) if number >= 0],
                     WRITER if job == "unpack" else (), parent)  # fmt: skip
-            tar = _Tar(decode, copy)
+            # Of an archive of images each part is verified by itself.
+            tar = _Tar(decode, copy, hashed=job == "expand" or bool(overlay))
             if job == "unpack":
                 here = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
                 reply = _unpack(tar, here, report, overlay=bool(overlay))

@@ -5,6 +5,7 @@ import json
 import ssl
 from base64 import b64encode, urlsafe_b64encode
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -151,7 +152,9 @@ def test_bars_are_docker_s(current: int, total: int, text: str) -> None:
 
 
 def test_row_tells_latecomers_its_latest_line_and_leaves_out_what_comes_too_fast() -> None:
-    row, first, second = LayerRow("abc"), [], []
+    first: list[dict[str, Any]] = []
+    second: list[dict[str, Any]] = []
+    row = LayerRow("abc")
     row.watch(first.append)
     row.say("Pulling fs layer")
     for current in range(100):
@@ -180,6 +183,20 @@ def test_endpoints() -> None:
     assert found("192.0.2.1:5000", insecure=["192.0.2.0/24"])[1:] == ["http://192.0.2.1:5000 any"]
     assert found("192.0.2.1:5001", insecure=["192.0.2.1:5000"]) == ["https://192.0.2.1:5001 verified"]
     assert found("127.0.0.1:5000", insecure=[]) == ["https://127.0.0.1:5000 verified"]
+
+
+def test_a_registry_s_own_name_stays_in_its_place() -> None:
+    """Looked up again it may not lead elsewhere; what only the user may name is asked wherever it is."""
+
+    def allowed(registry: str, url: str) -> set[Scope] | None:
+        (endpoint, *_) = asyncio.run(Endpoints(RegistryOptions()).of(registry))
+        scopes = endpoint.allowed(URL(url))
+        return None if scopes is None else set(scopes)
+
+    assert allowed("8.8.8.8", "https://8.8.8.8/v2/") == {Scope.PUBLIC}
+    assert allowed("10.1.1.1", "https://10.1.1.1:99/token") == {Scope.PUBLIC, Scope.PRIVATE}
+    assert allowed("169.254.1.1", "https://169.254.1.1/v2/") is None
+    assert allowed("169.254.1.1", "https://169.254.169.254/v2/") == {Scope.PUBLIC}
 
 
 def test_mirrors_come_first_and_only_for_docker_hub() -> None:

@@ -8,7 +8,7 @@ checked at the connect, after the look-up of the name, so a name that changes it
 
 import asyncio
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -68,6 +68,11 @@ def scope_of_literal(host: str) -> Scope | None:
 def beside(addresses: Iterable[str]) -> frozenset[Scope]:
     """Where the answers of a registry at `addresses` may point to."""
     return frozenset({Scope.PUBLIC, *(scope_of(address) for address in addresses)} - {Scope.FORBIDDEN})
+
+
+def is_special(addresses: Sequence[str]) -> bool:
+    """A place that only the user himself may name; so is one without address."""
+    return not addresses or any(scope_of(address) == Scope.FORBIDDEN for address in addresses)
 
 
 async def look_up(host: str) -> list[str]:

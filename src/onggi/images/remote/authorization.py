@@ -133,7 +133,7 @@ class Authorization:
             tls = self._endpoint.tls  # another port of the same host is trusted alike
         async with self._http.within(method, url):
             async with self._http.request(
-                method, url, tls=tls, allowed=None if there else self._endpoint.around, headers=headers, body=body
+                method, url, tls=tls, allowed=self._endpoint.allowed(url), headers=headers, body=body
             ) as response:
                 if response.status >= HTTPStatus.BAD_REQUEST:
                     raise answer(response.status, response.reason or "", await read_error(response))

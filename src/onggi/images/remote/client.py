@@ -27,7 +27,9 @@ class Client:
         """Ask for `/v2/`: does the registry answer, and what does it want for a proof? Raises Unreachable."""
         url = self.endpoint.url("")
         async with self.http.within("GET", url):
-            async with self.http.request("GET", url, tls=self.endpoint.tls, allowed=None, headers={}) as response:
+            async with self.http.request(
+                "GET", url, tls=self.endpoint.tls, allowed=self.endpoint.allowed(url), headers={}
+            ) as response:
                 if response.status == HTTPStatus.UNAUTHORIZED:
                     self.authorization.learn(parse_challenges(response.headers.getall("WWW-Authenticate", [])))
                 await read_error(response)
@@ -39,7 +41,9 @@ class Client:
         header = await self._proof("GET", url, (), offline=True)
         headers = {"Authorization": header} if header else {}
         async with self.http.within("GET", url):
-            async with self.http.request("GET", url, tls=self.endpoint.tls, allowed=None, headers=headers) as response:
+            async with self.http.request(
+                "GET", url, tls=self.endpoint.tls, allowed=self.endpoint.allowed(url), headers=headers
+            ) as response:
                 if response.status != HTTPStatus.OK:
                     challenges = parse_challenges(response.headers.getall("WWW-Authenticate", []))
                     failure = answer(response.status, response.reason or "", await read_error(response), challenges)
@@ -86,7 +90,8 @@ class Client:
                     yield response
                     return
                 challenges = parse_challenges(response.headers.getall("WWW-Authenticate", []))
-                content = await read_error(response)
+                async with self.http.within(method, url):
+                    content = await read_error(response)
                 own = origin_of(url) == self.endpoint.origin
                 if response.status == HTTPStatus.UNAUTHORIZED and own and not proven:
                     proven = True
@@ -117,10 +122,9 @@ class Client:
         sent = dict(headers)
         if own and (proof := await self._proof(method, url, scopes)):
             sent["Authorization"] = proof
-        same_host = url.host == self.endpoint.base.host
         async with self.http.request(
             method, url, tls=self.endpoint.tls if own else self.http.verified,
-            allowed=None if same_host else self.endpoint.around, headers=sent, body=body, reply_s=reply_s,
+            allowed=self.endpoint.allowed(url), headers=sent, body=body, reply_s=reply_s,
         ) as response:  # fmt: skip
             yield response
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from yarl import URL
 
 from onggi.errors import InvalidParameter
-from onggi.images.remote.address import Scope, beside, look_up
+from onggi.images.remote.address import Scope, beside, is_special, look_up
 from onggi.images.remote.hosts_file import ConfiguredHost, HostsFile, read_hosts_file
 from onggi.images.remote.trust import Trust
 from onggi.oci.reference import DOCKER_HUB
@@ -47,7 +47,9 @@ class Endpoint:
     """Scheme, host, port, and for a mirror perhaps a path; no final slash."""
     tls: ssl.SSLContext
     around: frozenset[Scope]
-    """Where its answers may point to."""
+    """Where its answers may point to, and where its own name may lead when it is looked up again."""
+    special: bool
+    """The user named a place that no answer may point to, such as a link-local address, or a name that leads nowhere."""
     mirror: bool = False
     resolves: bool = True
     """May be asked what a tag means."""
@@ -55,6 +57,10 @@ class Endpoint:
     @property
     def origin(self) -> tuple[str, str, int]:
         return origin_of(self.base)
+
+    def allowed(self, url: URL) -> frozenset[Scope] | None:
+        """What a request to `url` may connect to; None: to what the user himself named, wherever that is."""
+        return None if self.special and url.host == self.base.host else self.around
 
     def url(self, path: str) -> URL:
         """`path` as it stands, encoded already, below `/v2/`."""
@@ -112,11 +118,12 @@ class Endpoints:
         authorities, pairs = (host.authorities, host.pairs) if host is not None else ((), ())
         tls = await asyncio.to_thread(self._trust.context, authority_of(url), authorities, pairs, verify=verify)
         resolves = host is None or "resolve" in host.capabilities
-        found = [Endpoint(url, tls, beside(addresses), mirror, resolves)]
+        around, special = beside(addresses), is_special(addresses)
+        found = [Endpoint(url, tls, around, special, mirror, resolves)]
         if insecure and url.scheme == "https":
             port = url.explicit_port
             plain = url.with_scheme("http") if port is not None else url.with_scheme("http").with_port(None)
-            found.append(Endpoint(plain, tls, beside(addresses), mirror, resolves))
+            found.append(Endpoint(plain, tls, around, special, mirror, resolves))
         return found
 
     def _is_insecure(self, url: URL, addresses: Sequence[str]) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 import zstandard
 
+from onggi.images import decompress as decompress_module
 from onggi.images.decompress import PIECE, MalformedCompression, compression, decompressor
 
 DATA = os.urandom(300_000) + b"x" * 5_000_000
@@ -51,6 +52,13 @@ def test_members_follow_each_other(kind: str) -> None:
         decompress(KINDS[kind](b"one") + KINDS[kind](DATA) + KINDS[kind](b"") + KINDS[kind](b"two"))
         == b"one" + DATA + b"two"
     )
+
+
+def test_members_are_not_endless(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decompress_module, "MOST_MEMBERS", 1000)
+    assert decompress(gzip.compress(b"x") * 1000) == b"x" * 1000
+    with pytest.raises(MalformedCompression, match="too many members"):
+        decompress(gzip.compress(b"x") * 1001)
 
 
 @pytest.mark.parametrize("kind", ["gzip", "xz", "bzip2"])

@@ -15,6 +15,8 @@ PIECE = 1 << 20
 ZSTD_WINDOW_LIMIT_BYTES = 128 << 20
 """What `zstd --long=27` writes; 2 GiB is possible in the format, and refused."""
 XZ_MEMORY_LIMIT_BYTES = 128 << 20
+MOST_MEMBERS = 4_000_000
+"""Each costs some 10 µs, however small. Tools that start a member for each file or block stay far below."""
 _MAGICS = (
     (b"\x1f\x8b\x08", "gzip"),
     (b"\x28\xb5\x2f\xfd", "zstd"),
@@ -66,10 +68,11 @@ def decompressor(kind: str, read: "Callable[[], bytes]") -> "Callable[[], bytes]
 def _members(make: "Callable[[], Any]", failures: "Any", read: "Callable[[], bytes]") -> "Callable[[], bytes]":
     """Members one after the other, as `gzip`, `xz` and `bzip2` concatenate them; zeros may pad the end."""
     state = make()
+    members = 1
     pending = b""
 
     def next_piece() -> bytes:
-        nonlocal state, pending
+        nonlocal state, members, pending
         while True:
             if state.eof:
                 pending = (state.unused_data or pending).lstrip(b"\0")
@@ -79,6 +82,9 @@ def _members(make: "Callable[[], Any]", failures: "Any", read: "Callable[[], byt
                         return b""
                     pending = pending.lstrip(b"\0")
                 state = make()
+                members += 1
+                if members > MOST_MEMBERS:
+                    raise MalformedCompression("the compressed stream has too many members")
             elif state.needs_input:
                 pending = read()
                 if not pending:

@@ -197,6 +197,10 @@ def image(busybox_tar: Path) -> Iterator[str]:
     docker("load", "-i", str(busybox_tar))
     docker("tag", "busybox:latest", name)
     yield name
+    left = subprocess.run([docker_command(), "ps", "-aq", "--filter", f"ancestor={name}"], env=environment, check=True,
+                          capture_output=True, text=True).stdout.split()  # fmt: skip
+    if left:
+        docker("rm", "-f", *left)
     docker("rmi", "-f", name)
 
 

@@ -115,3 +115,25 @@ def test_the_reference_page_is_made_of_the_rows() -> None:
 
     written = (ROOT / "docs/reference/commands.md").read_text()
     assert written == page(), "write it again: python -m onggi.cli.reference > docs/reference/commands.md"
+
+
+def test_what_an_engine_says_does_not_steer_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C76"""
+    from onggi.cli.connection import Client
+    from onggi.cli.failure import ResponseError
+
+    def call(self: Client, *words: object, **options: object) -> None:
+        raise ResponseError(404, "No such \x1b]0;owned\x07\u202e thing")
+
+    monkeypatch.setattr(Client, "call", call)
+    said = say(capsys, "-H", "unix:///nonexistent", "diff", "x")
+    assert said.err == "Error response from daemon: No such \\x1b]0;owned\\x07\\u202e thing\n"
+
+
+def test_debug_tells_what_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    said = say(capsys, "-D", "-H", "unix:///nonexistent", "ps", "-a")
+    assert said.err.startswith(
+        "DEBUG: unix:///nonexistent: GET /containers/json?all=1\nCannot connect to the Onggi daemon"
+    )

@@ -205,12 +205,14 @@ class Response:
 class Client:
     """Speaks to one engine. `prefix` is "/v1.51" where a version is demanded, else "": the engine's newest."""
 
-    __slots__ = ("_idle", "address", "headers", "prefix")
+    __slots__ = ("_idle", "address", "debug", "headers", "prefix")
 
     def __init__(self, address: "Address", *, version: str = "", headers: "Mapping[str, str] | None" = None) -> None:
         self.address = address
         self.prefix = f"/v{version.removeprefix('v')}" if version else ""
         self.headers = dict(headers or {})
+        self.debug = False
+        """Tell on stderr what is asked and answered (-D)."""
         self._idle: Connection | None = None
 
     def connect(self) -> Connection:
@@ -277,6 +279,8 @@ class Client:
             if "\n" in value or "\r" in value:
                 raise Failure(f"the HTTP header {name} must not hold a line break")
             head.append(f"{name}: {value}")
+        if self.debug:
+            sys.stderr.write(f"DEBUG: {address.text}: {method} {target}\n")
         connection, self._idle = self._idle or self.connect(), None
         connection.bodiless = method == "HEAD"
         text = ("\r\n".join(head) + "\r\n\r\n").encode("utf-8", "surrogateescape") + data
@@ -310,6 +314,8 @@ class Client:
             response = Response(self, connection)
         except ConnectionResetError:
             raise Failure("the daemon closed the connection before it answered") from None
+        if self.debug:
+            sys.stderr.write(f"DEBUG: {self.address.text}: answered with status {response.status}\n")
         if response.status >= 400:
             raise ResponseError(response.status, _message(response))
         return response

@@ -85,7 +85,9 @@ class Invocation:
 
         headers = {name: str(value) for name, value in self.config.table("HttpHeaders").items()}
         where = address.find(self.config, self.given)
-        return Client(where, version=os.environ.get("DOCKER_API_VERSION", ""), headers=headers)
+        client = Client(where, version=os.environ.get("DOCKER_API_VERSION", ""), headers=headers)
+        client.debug = self.given.get("debug") == "true" or self.given.get("log-level") in ("debug", "trace")
+        return client
 
 
 def find(words: "Sequence[str]") -> "tuple[Command, str, int] | None":
@@ -115,6 +117,15 @@ def _usage_of(row: Command, name: str) -> str:
 def _say(text: str) -> None:
     sys.stdout.flush()
     sys.stderr.write(text if text.endswith("\n") else text + "\n")
+
+
+def _escaped(text: str) -> str:
+    """A sentence that may quote others: nothing in it may steer the terminal."""
+    if text.replace("\n", "").isprintable():
+        return text
+    from onggi.cli.output import safe
+
+    return safe(text, "\n\t")
 
 
 def _run(row: Command, name: str, invocation: Invocation, words: "Sequence[str]") -> int:
@@ -199,7 +210,7 @@ def main(words: "Sequence[str]") -> int:
             status = dispatch(words)
             sys.stdout.flush()
         except Failure as failure:
-            _say(str(failure))
+            _say(_escaped(str(failure)))
             return failure.status
         return status
     except BrokenPipeError:

@@ -68,7 +68,11 @@ def _group(name: str, words: "Sequence[str]") -> int:
 
 def _program(module: str, words: "Sequence[str]") -> int:
     """Become another program of this package; never returns."""
-    entry = os.path.join(os.path.dirname(os.path.abspath(__file__)), "entry.py")
+    here = os.path.dirname(os.path.abspath(__file__))
+    file = os.path.join(os.path.dirname(here), *module.split(".")[1:])
+    if not (os.path.exists(f"{file}.py") or os.path.exists(os.path.join(file, "__main__.py"))):
+        raise Failure(f"{module} is not part of this installation")
+    entry = os.path.join(here, "entry.py")
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-I", entry, module, *words])
 

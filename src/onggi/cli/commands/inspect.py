@@ -4,6 +4,7 @@ import sys
 
 from onggi.cli.connection import quote
 from onggi.cli.failure import Failure, ResponseError
+from onggi.cli.output import shown
 from onggi.template.values import NullList, StringMap, Struct
 
 TYPE_CHECKING = False
@@ -76,7 +77,6 @@ class Inspector:
         if self._template is None:
             self._raw.append(text)
             return
-        from onggi.cli.output import shown
         from onggi.jsontext import loads
         from onggi.template.failure import TemplateError
 
@@ -95,11 +95,11 @@ class Inspector:
         if self._template is not None:
             return
         if self._lines:
-            sys.stdout.write("[" + ",".join(text.strip() for text in self._raw) + "]\n")
+            sys.stdout.write(shown("[" + ",".join(text.strip() for text in self._raw) + "]") + "\n")
             return
         from onggi.cli.rawjson import indent
 
-        sys.stdout.write(indent("[" + ",".join(self._raw) + "]") + "\n")
+        sys.stdout.write(shown(indent("[" + ",".join(self._raw) + "]")) + "\n")
 
 
 def _show(names: "Sequence[str]", form: str, find: "Callable[[str], str]") -> int:

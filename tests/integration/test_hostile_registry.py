@@ -5,7 +5,7 @@ import gzip
 import json
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -46,7 +46,9 @@ async def refusal(host: Host, name: str, **options: Any) -> str:
     return str(caught.value)
 
 
-def serve(body: bytes, *, status: int = 200, length: int | None = None, **headers: str) -> Reply:
+def serve(
+    body: bytes, *, status: int = 200, length: int | None = None, headers: Mapping[str, str] | None = None
+) -> Reply:
     """These bytes, with `length` as their announced length; then the connection ends."""
 
     async def reply(request: web.Request) -> web.StreamResponse:
@@ -164,7 +166,7 @@ def test_registry_that_dies_now_and_then(tmp_path: Path) -> None:
             start = int(request.headers.get("Range", "bytes=0-")[6:-1])
             body = content[start : start + 1_200_000]
             headers = {"ETag": '"v1"', "Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
-            reply = serve(body, status=206 if start else 200, length=len(content) - start, **headers)
+            reply = serve(body, status=206 if start else 200, length=len(content) - start, headers=headers)
             return await reply(request)
 
         registry.replies["GET", path] = part
@@ -577,7 +579,7 @@ def test_header_of_a_megabyte(tmp_path: Path) -> None:
 def test_compressed_answers_are_not_inflated(tmp_path: Path) -> None:
     async def script(registry: HostileRegistry, host: Host) -> None:
         bomb = gzip.compress(b"\0" * 50_000_000, 9)
-        registry.replies["GET", "/v2/x/y/manifests/1"] = serve(bomb, **{"Content-Encoding": "gzip"})
+        registry.replies["GET", "/v2/x/y/manifests/1"] = serve(bomb, headers={"Content-Encoding": "gzip"})
         assert (await refusal(host, f"{registry.host}/x/y:1")).startswith("invalid manifest: ")
 
     attack(tmp_path, script)

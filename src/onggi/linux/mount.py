@@ -111,7 +111,7 @@ def _failure(context: Fd, subject: str) -> OSError:
     return OSError(code, ": ".join([os.strerror(code), *words]), subject)
 
 
-def overlay(lower: "Iterable[str]", upper: str, work: str, *, volatile: bool = False, one_by_one: bool = True) -> Fd:
+def overlay(lower: "Iterable[str]", upper: str, work: str, *, one_by_one: bool = True) -> Fd:
     """A detached overlay of host directories, topmost first.
 
     Names in the layers' own attributes are not believed: no redirects, no metacopy, no index (CVE class of planted
@@ -130,8 +130,6 @@ def overlay(lower: "Iterable[str]", upper: str, work: str, *, volatile: bool = F
         ("index", "off"),
         ("xino", "off"),
     ]
-    if volatile:
-        options.append(("volatile", None))
     return new("overlay", options, source="overlay")
 
 

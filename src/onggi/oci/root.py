@@ -13,8 +13,6 @@ class OverlayRoot:
     """What the container writes. Holds the attributes of the root directory, too."""
     work: str
     """The kernel's own working directory, on the file system of `upper`."""
-    volatile: bool = False
-    """No sync of `upper`, ever: only for a container whose files need not outlive a crash of the machine (`--rm`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,20 +51,17 @@ class Privatise(Step):
 class MountOverlay(Step):
     """Make the container's overlay, still detached. First of all mounts, so that the mount table begins with it."""
 
-    FIELDS = ("lower", "upper", "work", "volatile", "one_by_one")
+    FIELDS = ("lower", "upper", "work", "one_by_one")
     lower: "list[str]"
     upper: str
     work: str
-    volatile: bool
     one_by_one: bool
 
     def subject(self) -> str:
         return "error mounting the container's root"
 
     def execute(self, setup: Setup) -> None:
-        setup.root = mount.overlay(
-            self.lower, self.upper, self.work, volatile=self.volatile, one_by_one=self.one_by_one
-        )
+        setup.root = mount.overlay(self.lower, self.upper, self.work, one_by_one=self.one_by_one)
 
 
 class BindRoot(Step):

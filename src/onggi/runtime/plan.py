@@ -257,7 +257,7 @@ def _mounts(spec: Spec, linux: Linux, root: OverlayRoot | DirectoryRoot, host: H
         else:
             attached.append(_file_system(entry, options))
     if isinstance(root, OverlayRoot):
-        top: Step = mounts.MountOverlay(list(root.lower), root.upper, root.work, root.volatile, host.overlay_one_by_one)
+        top: Step = mounts.MountOverlay(list(root.lower), root.upper, root.work, host.overlay_one_by_one)
     else:
         top = mounts.BindRoot(root.path)
     return [top, *sources, mounts.Privatise(), mounts.AttachRoot(), *attached]

@@ -161,7 +161,6 @@ def test_refusals_are_those_of_docker(engine: Engine, peer: Docker, network: str
             ("network", "ls", "--filter", "foo=bar"),
             ("network", "create", "--subnet", "10.9.0.1/24", "never"),
             ("network", "create", "--gateway", "10.9.0.1", "never"),
-            ("run", "--rm", "--ip", "10.9.0.9", "busybox", "true"),
             ("run", "--rm", "--network", network, "--ip", "10.9.0.9", "busybox", "true"),
             ("run", "--rm", "--network", "no-such-network", "busybox", "true"),
         ):
@@ -169,6 +168,9 @@ def test_refusals_are_those_of_docker(engine: Engine, peer: Docker, network: str
             assert (ours.returncode, ours.stderr) == (theirs.returncode, theirs.stderr), words
     finally:
         peer("network", "rm", network, check=True)
+    # The rest of this one tells whether --bip chose the subnet.
+    refused = engine.docker("run", "--rm", "--ip", "10.9.0.9", "busybox", "true")
+    assert "\n* user specified IP address is supported on user defined networks only\n" in refused.stderr
 
 
 def test_modes(engine: Engine, name: str) -> None:

@@ -144,6 +144,7 @@ class Catalogue:
             gateway=str(gateway),
             ip_range=str(settings.fixed_cidr) if settings.fixed_cidr else "",
             link=settings.bridge_name,
+            subnet_asked=settings.bip is not None,
             options={
                 DEFAULT_BRIDGE_OPTION: "true",
                 ICC_OPTION: "true" if settings.icc else "false",

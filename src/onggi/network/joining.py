@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 
 from msgspec import structs
 
@@ -59,7 +60,8 @@ def check_attachment(network: Network, attachment: Attachment) -> None:
             problems.append(
                 "user specified IP address is supported only when connecting to networks with user configured subnets"
             )
-        parse_address(attachment.ipv4_address, "IPv4 address")
+        elif parse_address(attachment.ipv4_address, "IPv4 address") not in IPv4Network(network.subnet):
+            problems.append(f"no configured subnet or ip-range contain the IP address {attachment.ipv4_address}")
     if network.is_default_bridge and attachment.aliases:
         problems.append("network-scoped aliases are only supported for user-defined networks")
     if attachment.mac_address:

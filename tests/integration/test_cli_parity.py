@@ -15,6 +15,7 @@ import pytest
 
 from tests import docker_recording
 from tests.cli import SCRIPT, reference
+from tests.engine import Engine
 from tests.peers import docker_command, peer_socket
 
 NAME = f"parity-{os.getpid()}"
@@ -168,10 +169,10 @@ _CHANGING = (
     (r"\b[0-9a-f]{12}\b", "ID12"),
     (r"\d+ (seconds?|minutes?|hours?)|Less than a second|About a minute|About an hour", "TIME"),
     (r"\d\d:\d\d:\d\d(\.\d+)?", "TIME"),
-    (r'"Pid": \d+', "PID"),
+    (r'"Pid": \d+|/proc/\d+', "PID"),
     (r'"CreatedAt":"[^"]*"', "CREATED"),
     (r"\d+\.\d+\.\d+\.\d+", "ADDRESS"),
-    (r'"Mounts":"[^"]*"', "MOUNTS"),
+    (r'"(Mounts|Containers)":"[^"]*"', "OTHERS"),
     (r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", "MAC"),
     (r" {2,}", "  "),
     (r"[Dd]ocker", "onggi"),
@@ -204,30 +205,36 @@ def image(busybox_tar: Path) -> Iterator[str]:
     docker("rmi", "-f", name)
 
 
-def _environment() -> dict[str, str]:
-    return os.environ | {
-        "DOCKER_HOST": f"unix://{peer_socket()}",
-        "ONGGI_AUTOSTART": "0",
-        "DOCKER_CONFIG": "/nonexistent",
-    }
+def _environment(socket: Path | None = None) -> dict[str, str]:
+    return os.environ | {"DOCKER_HOST": f"unix://{socket or peer_socket()}", "ONGGI_AUTOSTART": "0",
+                         "DOCKER_CONFIG": "/nonexistent"}  # fmt: skip
 
 
-def _run(command: str, line: str, name: str, image: str) -> tuple[int, str, str]:
-    words = [word.replace("{n}", name).replace("{image}", image) for word in shlex.split(line)]
-    done = subprocess.run([command, *words], capture_output=True, text=True, env=_environment(), timeout=DEADLINE_S,
-                          check=False, stdin=subprocess.DEVNULL)  # fmt: skip
-    return done.returncode, _plain(done.stdout, name), _plain(done.stderr, name)
+def _differences(socket: Path, image: str) -> list[str]:
+    """What the two clients say differently of one engine. In order: the commands make, use and remove one container,
+    network and volume each."""
 
+    def said(command: str, line: str, name: str) -> tuple[int, str, str]:
+        words = [word.replace("{n}", name).replace("{image}", image) for word in shlex.split(line)]
+        done = subprocess.run([command, *words], capture_output=True, text=True, env=_environment(socket),
+                              timeout=DEADLINE_S, check=False, stdin=subprocess.DEVNULL)  # fmt: skip
+        return done.returncode, _plain(done.stdout, name), _plain(done.stderr, name)
 
-def test_both_say_the_same(image: str) -> None:
-    """In order: the commands make, use and remove one container, network and volume each."""
-    differences = []
-    theirs_name, ours_name = f"{NAME}-d", f"{NAME}-o"
+    found = []
     for line in COMMANDS.strip().splitlines():
-        theirs = _run(docker_command(), line, theirs_name, image)
-        ours = _run(str(SCRIPT), line, ours_name, image)
+        theirs, ours = said(docker_command(), line, f"{NAME}-d"), said(str(SCRIPT), line, f"{NAME}-o")
         if theirs != ours:
-            differences.append(f"{line}\n  docker: {theirs}\n  onggi:  {ours}")
+            found.append(f"{line}\n  docker: {theirs}\n  onggi:  {ours}")
+    return found
+
+
+def test_both_say_the_same_of_dockerd(image: str) -> None:
+    differences = _differences(peer_socket(), image)
+    assert not differences, "\n".join(differences)
+
+
+def test_both_say_the_same_of_our_engine(engine: Engine, busybox: str) -> None:
+    differences = _differences(engine.socket, busybox)
     assert not differences, "\n".join(differences)
 
 

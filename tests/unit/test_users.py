@@ -55,13 +55,13 @@ def test_further_groups(root: Path) -> None:
     assert resolve(root, "alice", "audio", "5") == (1000, 1001, [1001, 10, 63, 5], "/home/alice")
 
 
-@pytest.mark.parametrize("user", ["4294967295", "4294967296", "2147483648", "9" * 100, "1:2147483648"])
+@pytest.mark.parametrize("user", ["4294967295", "4294967296", "2147483648", "9" * 100, "1:2147483648", "-1"])
 def test_numbers_out_of_range(root: Path, user: str) -> None:
     with pytest.raises(users.InvalidUser, match="uids and gids must be in range 0-2147483647"):
         resolve(root, user)
 
 
-@pytest.mark.parametrize("user", ["-1", " 0", "0 ", "0x0", "1_0", "+1", "１", "nobody", "root\n", "०"])
+@pytest.mark.parametrize("user", [" 0", "0 ", "0x0", "1_0", "+1", "１", "nobody", "root\n", "०"])
 def test_what_is_no_number_is_a_name(root: Path, user: str) -> None:
     with pytest.raises(users.InvalidUser, match="no matching entries in passwd file"):
         resolve(root, user)

@@ -11,7 +11,7 @@ from onggi.api.response import no_content
 from onggi.api.route import Route
 from onggi.api.stream import STDOUT, Hijack, frame, stream_type
 from onggi.engine.attach import detach_keys
-from onggi.engine.lifecycle import Verb, require
+from onggi.engine.lifecycle import Verb, called, require
 from onggi.engine.logs import LogQuery
 from onggi.errors import InvalidParameter, OnggiError
 from onggi.linux.fd import Fd
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def routes(engine: "Engine") -> list[Route]:
     async def attach(request: web.Request) -> web.StreamResponse:
         container = engine.containers.get(request.match_info["name"])
-        require(container, Verb.ATTACH)
+        require(called(container, request.match_info["name"]), Verb.ATTACH)
         keys = detach_keys(request.query.get("detachKeys", ""))
         stream, logs = flag(request, "stream"), flag(request, "logs")
         stdin = flag(request, "stdin") and container.config.open_stdin
@@ -59,7 +59,7 @@ def routes(engine: "Engine") -> list[Route]:
 
     async def attach_websocket(request: web.Request) -> web.StreamResponse:
         container = engine.containers.get(request.match_info["name"])
-        require(container, Verb.ATTACH)
+        require(called(container, request.match_info["name"]), Verb.ATTACH)
         keys = detach_keys(request.query.get("detachKeys", ""))
         websocket = web.WebSocketResponse()
         if not websocket.can_prepare(request):

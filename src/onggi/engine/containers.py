@@ -28,7 +28,7 @@ from onggi.engine.container_config import (
     RestartPolicy,
 )
 from onggi.engine.filters import Filters
-from onggi.engine.lifecycle import Verb, is_running, require
+from onggi.engine.lifecycle import Verb, called, is_running, require
 from onggi.errors import Conflict, InvalidParameter, NotFound
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Containers:
         return await self._engine.run(work, name="create")
 
     async def remove(self, name: str, *, force: bool = False, volumes: bool = False) -> None:
-        work = removal.remove(self._engine, self.get(name), force=force, volumes=volumes)
+        work = removal.remove(self._engine, self.get(name), name, force=force, volumes=volumes)
         await self._engine.run(work, name=f"remove {name}")
 
     async def dispose(self, container: Container, *, volumes: bool) -> None:
@@ -190,9 +190,9 @@ class Containers:
     async def attach(self, name: str, attachment: "Attachment") -> None:
         """Hand a client's connection to a container: now if it runs, at its next start if it does not."""
         container = self.get(name)
-        require(container, Verb.ATTACH)
+        require(called(container, name), Verb.ATTACH)
         async with container.lock:
-            require(container, Verb.ATTACH)
+            require(called(container, name), Verb.ATTACH)
             if is_running(container.state):
                 await self._engine.runtime.attach(container.id, attachment)
             else:

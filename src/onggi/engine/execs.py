@@ -11,7 +11,7 @@ from onggi.engine.attach import detach_keys
 from onggi.engine.container_config import DockerObject
 from onggi.engine.container_spec import environment, process
 from onggi.engine.ids import new_id
-from onggi.engine.lifecycle import State, Verb, require
+from onggi.engine.lifecycle import Verb, called, require
 from onggi.errors import Conflict, InvalidParameter, NotFound, OnggiError
 from onggi.oci.spec import Process
 
@@ -82,10 +82,7 @@ class Execs:
         if not config.cmd:
             raise InvalidParameter("No exec command specified")
         container = self._engine.containers.get(container_name)
-        if container.state is State.PAUSED:
-            # Of this one refusal Docker repeats the name that the client used.
-            raise Conflict(f"Container {container_name} is paused, unpause the container before exec")
-        require(container, Verb.EXEC)
+        require(called(container, container_name), Verb.EXEC)
         self._collect()
         exec = Exec(
             id=new_id(),

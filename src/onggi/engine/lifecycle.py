@@ -13,6 +13,7 @@ Answers to what the table does not hold are Docker's, word for word (observed on
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
@@ -98,6 +99,20 @@ def is_running(state: State) -> bool:
     return state in (State.RUNNING, State.PAUSED, State.RESTARTING)
 
 
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A container as the user called it: some of Docker's refusals repeat the word that was used, be it name or ID."""
+
+    id: str
+    name: str
+    state: State
+
+
+def called(container: Named, word: str) -> Called:
+    """For `require`: the same container, its name replaced by `word`."""
+    return Called(container.id, word, container.state)
+
+
 class NotRunning(Conflict):
     def __init__(self, container_id: str) -> None:
         super().__init__(f"container {container_id} is not running")
@@ -129,7 +144,7 @@ def _why_not_remove(container: Named) -> OnggiError:
         State.RESTARTING: "container is restarting: stop the container before removing or force remove",
         State.PAUSED: "container is paused and must be unpaused first",
     }[container.state]
-    return Conflict(f'cannot remove container "{container.id}": {why}')
+    return Conflict(f'cannot remove container "{container.name}": {why}')
 
 
 def _gone(verb: Verb) -> Callable[[Named], OnggiError]:
@@ -162,7 +177,7 @@ _REFUSALS: Mapping[tuple[State, Verb], Callable[[Named], OnggiError]] = {
     },
     **{(state, Verb.REMOVE): _why_not_remove for state in (_R, _P, _T)},
     (_P, Verb.EXEC): lambda container: Conflict(
-        f"Container {container.id} is paused, unpause the container before exec"
+        f"Container {container.name} is paused, unpause the container before exec"
     ),
     (_T, Verb.EXEC): _restarting,
     (_P, Verb.ATTACH): lambda container: Conflict(

@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING
 
 from onggi.engine import container_store, exits, restart
 from onggi.engine.container import Container, WaitResult
-from onggi.engine.lifecycle import State, Verb, require
+from onggi.engine.lifecycle import State, Verb, called, require
 from onggi.errors import Conflict, OnggiError, System
 
 if TYPE_CHECKING:
     from onggi.engine.engine import Engine
 
 
-async def remove(engine: "Engine", container: Container, *, force: bool, volumes: bool) -> None:
-    """Remove a container; `force` ends it first, `volumes` takes its anonymous volumes along."""
+async def remove(engine: "Engine", container: Container, word: str, *, force: bool, volumes: bool) -> None:
+    """Remove the container called `word`; `force` ends it first, `volumes` takes its anonymous volumes along."""
     # Before the lock: whoever removes it holds the lock for long, and a second request need not wait to be refused.
     verb = Verb.FORCE_REMOVE if force else Verb.REMOVE
-    require(container, verb)
+    require(called(container, word), verb)
     async with container.lock:
-        require(container, verb)
+        require(called(container, word), verb)
         container.stays_down = True
         restart.cancel(container)
         if container.state in (State.RUNNING, State.PAUSED):

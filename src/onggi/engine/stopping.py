@@ -36,6 +36,13 @@ async def _send(engine: "Engine", container: Container, number: int) -> None:
         pass  # it has ended by itself; its watcher is about to say so
 
 
+async def _thaw(engine: "Engine", container: Container) -> None:
+    """A frozen container can't obey."""
+    await engine.runtime.unpause(container.id)
+    container.state = State.RUNNING
+    engine.events.publish("container", "unpause", container.id, container.attributes())
+
+
 async def _give_up_restarting(engine: "Engine", container: Container) -> None:
     """From RESTARTING to EXITED: nothing runs, it only must not come back."""
     restart.cancel(container)
@@ -60,9 +67,7 @@ async def kill(engine: "Engine", container: Container, text: str) -> None:
         ended = container.stopped.next()
         await _send(engine, container, number)
         if ends and container.state is State.PAUSED and number != signal.SIGKILL:
-            await engine.runtime.unpause(container.id)
-            container.state = State.RUNNING
-            engine.events.publish("container", "unpause", container.id, container.attributes())
+            await _thaw(engine, container)
         await _save(engine, container)
     if number == signal.SIGKILL:
         await _await_end(container, ended)
@@ -101,9 +106,7 @@ async def stop(engine: "Engine", container: Container, *, text: str, grace_s: in
         ended = container.stopped.next()
         await _send(engine, container, number)
         if container.state is State.PAUSED and number != signal.SIGKILL:
-            await engine.runtime.unpause(container.id)
-            container.state = State.RUNNING
-            engine.events.publish("container", "unpause", container.id, container.attributes())
+            await _thaw(engine, container)
         await _save(engine, container)
     try:
         async with asyncio.timeout(grace_s if grace_s >= 0 else None):

@@ -76,10 +76,11 @@ def home_of(root: "Fd | int", uid: int) -> str:
 
 def number(text: str) -> "int | None":
     """The ID that ASCII digits spell, None for any other text. Raises InvalidUser above 2147483647."""
-    if not text or not _DIGITS.issuperset(text):
+    negative = text.startswith("-")
+    if not _DIGITS.issuperset(text[negative:]) or len(text) == negative:
         return None
     value = int(text) if len(text) <= 10 else HIGHEST_ID + 1
-    if value > HIGHEST_ID:
+    if negative or value > HIGHEST_ID:
         raise InvalidUser("uids and gids must be in range 0-2147483647")
     return value
 

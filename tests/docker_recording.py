@@ -121,3 +121,37 @@ def created(command: str, line: str) -> dict[str, Any]:
 def help_text(command: str, path: str) -> str:
     """--help at 80 columns."""
     return run([command, *path.split(), "--help"], "/nonexistent").stdout
+
+
+def _change(base: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+    """What differs from the request when nothing is said."""
+    inner = ("HostConfig", "NetworkingConfig")
+    return {
+        key: _change(base[key], value) if key in inner else value
+        for key, value in body.items()
+        if key not in base or base[key] != value
+    }
+
+
+def record(command: str) -> None:
+    """Write both files again, for the same commands and lines."""
+    bare = created(command, '["x"]')["body"]
+    lines = []
+    for words in [line["words"] for line in json.loads(CREATE.read_text())["lines"]]:
+        got = created(command, json.dumps(words))
+        if "message" in got:
+            lines.append({"words": words, **got, "message": got["message"].replace("docker: ", "onggi: ", 1)})
+        else:
+            query = {"query": got["query"]} if got["query"] else {}
+            lines.append({"words": words, **query, "body": _change(bare, got["body"])})
+    rows = ",\n".join(json.dumps(line) for line in lines)
+    CREATE.write_text(f'{{"bare": {json.dumps(bare)},\n"lines": [\n{rows}\n]}}\n')
+    texts = {path: help_text(command, path) for path in json.loads(HELP.read_text())}
+    rows = ",\n".join(f"{json.dumps(path)}: {json.dumps(text)}" for path, text in texts.items())
+    HELP.write_text(f"{{\n{rows}\n}}\n")
+
+
+if __name__ == "__main__":
+    from tests.peers import docker_command
+
+    record(docker_command())

@@ -252,3 +252,31 @@ def test_our_own_program_cannot_be_written_through_proc(engine: Engine, busybox:
         assert Path(sys.executable).resolve().read_bytes() == program
     finally:
         engine.docker("rm", "-f", name)
+
+
+def test_namespaces_of_another_container(engine: Engine, busybox: str, name: str) -> None:
+    """--pid, --ipc and --network of a container: its processes, its shared memory, its links."""
+    engine.docker("run", "-d", "--name", name, "--ipc", "shareable", busybox, "sh", "-c",
+                  "echo shared >/dev/shm/x; exec sleep 600", check=True)  # fmt: skip
+    try:
+        for kind in ("pid", "ipc", "network"):
+            word = {"pid": "pid", "ipc": "ipc", "network": "net"}[kind]
+            pid = engine.docker("inspect", "--format", "{{.State.Pid}}", name, check=True).stdout.strip()
+            seen = engine.docker("run", "--rm", f"--{kind}", f"container:{name}", busybox, "sh", "-c",
+                                 f"ls -l /proc/self/ns/{word}; cat /proc/1/comm /dev/shm/x; true", check=True)  # fmt: skip
+            assert os.readlink(f"/proc/{pid}/ns/{word}") in seen.stdout, kind
+            assert ("shared" in seen.stdout) == (kind == "ipc")
+            assert ("sleep" in seen.stdout) == (kind == "pid")
+    finally:
+        engine.docker("rm", "-f", name)
+
+
+def test_namespaces_of_the_host(inside: Inside) -> None:
+    for kind, word in (("pid", "pid"), ("ipc", "ipc"), ("network", "net"), ("uts", "uts"), ("cgroupns", "cgroup")):
+        seen = inside(f"ls -l /proc/self/ns/{word}; grep -c mqueue /proc/self/mountinfo", f"--{kind}", "host")
+        assert os.readlink(f"/proc/self/ns/{word}") in seen, kind
+        assert seen.endswith("1\n"), kind
+
+
+def test_files_of_the_engine_lie_on_a_users_tmpfs(inside: Inside) -> None:
+    assert inside("ls /etc", "--tmpfs", "/etc").split() == ["hostname", "hosts", "resolv.conf"]

@@ -142,14 +142,11 @@ def _default_mounts(container: Container, around: Surroundings) -> list[oci.Moun
         ),
         oci.Mount("/sys", "sysfs", "sysfs", ("nosuid", "noexec", "nodev", sealed)),
         oci.Mount("/sys/fs/cgroup", "cgroup", "cgroup", ("nosuid", "noexec", "nodev", sealed)),
+        oci.Mount("/dev/mqueue", "mqueue", "mqueue", ("nosuid", "noexec", "nodev")),
     ]
     if host.ipc_mode == "host":
-        found.append(
-            oci.Mount("/dev/mqueue", "bind", "/dev/mqueue", ("rbind", "rprivate", "nosuid", "noexec", "nodev"))
-        )
         found.append(oci.Mount("/dev/shm", "bind", "/dev/shm", ("rbind", "rprivate")))
         return found
-    found.append(oci.Mount("/dev/mqueue", "mqueue", "mqueue", ("nosuid", "noexec", "nodev")))
     if around.ipc_of:
         shm = f"/proc/{around.ipc_of}/root/dev/shm"
         found.append(oci.Mount("/dev/shm", "bind", shm, ("rbind", "rprivate")))
@@ -175,20 +172,23 @@ def _mounts(container: Container, around: Surroundings) -> tuple[oci.Mount, ...]
         for mount in _default_mounts(container, around)
         if mount.destination not in asked and not (mount.destination.startswith("/dev/") and "/dev" in asked)
     ]
-    for destination, name in _FILES:
-        if destination not in asked:
-            source = str(around.files / name)
-            found.append(oci.Mount(destination, "bind", source, ("rbind", "rprivate")))
+    files = [
+        oci.Mount(destination, "bind", str(around.files / name), ("rbind", "rprivate"))
+        for destination, name in _FILES
+        if destination not in asked
+    ]
     if container.host_config.readonly_rootfs:
-        found = [
-            mount
-            if mount.destination in _ALWAYS_WRITABLE or "ro" in mount.options
-            else oci.Mount(mount.destination, mount.type, mount.source, (*mount.options, "ro"))
-            for mount in found
-        ]
-    # A mount below another one must come after it.
-    found += sorted(asked.values(), key=lambda mount: mount.destination.rstrip("/").count("/"))
-    return tuple(found)
+        found, files = ([_sealed(mount) for mount in mounts] for mounts in (found, files))
+    # A mount below another one must come after it: /etc/hosts on a tmpfs at /etc.
+    rest = sorted((*files, *asked.values()), key=lambda mount: mount.destination.rstrip("/").count("/"))
+    return (*found, *rest)
+
+
+def _sealed(mount: oci.Mount) -> oci.Mount:
+    """With --read-only, what is not the user's own is read-only as well."""
+    if mount.destination in _ALWAYS_WRITABLE or "ro" in mount.options:
+        return mount
+    return oci.Mount(mount.destination, mount.type, mount.source, (*mount.options, "ro"))
 
 
 def _args(container: Container) -> list[str]:

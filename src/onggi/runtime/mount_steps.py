@@ -7,7 +7,7 @@ opened beneath the container's root, a mount is complete before it becomes visib
 import os
 import stat
 
-from onggi.linux import mount, terminal
+from onggi.linux import mount, process, terminal
 from onggi.linux.cgroup import Cgroup
 from onggi.linux.fd import Fd
 from onggi.linux.path import RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS, make_directory, make_file, openat2
@@ -38,7 +38,26 @@ class OpenSource(Step):
         if not self.path.startswith("/"):  # a passed descriptor
             setup.sources[self.number] = mount.open_tree(setup.files[self.path], recursive=self.recursive)
             return
+        words = self.path.split("/")
+        if words[1] == "proc" and words[3:4] == ["root"] and words[2].isdecimal():
+            setup.sources[self.number] = self._of_another(int(words[2]), "/" + "/".join(words[4:]))
+            return
         setup.sources[self.number] = mount.open_tree(mount.AT_FDCWD, self.path, recursive=self.recursive)
+
+    def _of_another(self, pid: int, path: str) -> Fd:
+        """A mount of another process's mount namespace (`/proc/PID/root/…`): the kernel copies mounts of one's own only,
+        so go there for it and come back. `path` is resolved in that process's root."""
+        with (
+            Fd(os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)) as own,
+            Fd(os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)) as other,
+        ):
+            process.setns(other, process.CLONE_NEWNS)
+            try:
+                source = mount.open_tree(mount.AT_FDCWD, path, recursive=self.recursive)
+            finally:
+                process.setns(own, process.CLONE_NEWNS)
+        mount.set_attributes(source, propagation=mount.MS_PRIVATE, recursive=True)
+        return source
 
 
 class Privatise(Step):

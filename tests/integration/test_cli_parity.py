@@ -73,7 +73,7 @@ start {n}
 start nosuch {n} nosuch2
 attach nosuch
 rm {n}
-rm -f {n}
+rm -f -v {n}
 rm -f nosuch-{n}
 rm nosuch nosuch2
 run --rm --name {n} {image} echo hi

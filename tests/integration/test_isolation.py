@@ -280,3 +280,9 @@ def test_namespaces_of_the_host(inside: Inside) -> None:
 
 def test_files_of_the_engine_lie_on_a_users_tmpfs(inside: Inside) -> None:
     assert inside("ls /etc", "--tmpfs", "/etc").split() == ["hostname", "hosts", "resolv.conf"]
+
+
+def test_an_init_shows_nothing_of_the_host(inside: Inside) -> None:
+    words = inside.run("cat", "/proc/1/cmdline", options=("--init",)).rstrip("\0").split("\0")
+    assert words == ["/sbin/docker-init", "--", "cat", "/proc/1/cmdline"]
+    assert inside.run("cat", "/proc/1/comm", options=("--init",)) == "docker-init\n"

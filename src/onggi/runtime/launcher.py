@@ -18,7 +18,7 @@ import os
 import select
 import sys
 
-from onggi.linux import process
+from onggi.linux import process, title
 from onggi.runtime import shim
 
 IDLE_SHIMS = 2
@@ -32,6 +32,7 @@ def main(orders: int) -> None:
     process.close_from(orders + 1)
     process.prctl(process.PR_SET_DUMPABLE, 0)  # inherited by every shim and init, until they execute a program
     process.prctl(process.PR_SET_NAME, ctypes.addressof(_NAME))
+    title.find()
     os.set_blocking(orders, False)
     for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT):
         # A stop of the daemon, or a key pressed in its terminal, is not meant for containers.

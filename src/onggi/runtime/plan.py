@@ -106,7 +106,7 @@ def plan(
             *_process(process, host, linux, make_directory=True, only_root=bool(process.user.username)),
             *([namespaces.AwaitStart("start")] if wait else []),
             *_hooks("startContainer", hooks.start_container),
-            *([reaper.StayAsInit()] if process.reaper else []),
+            *([reaper.StayAsInit(list(process.args))] if process.reaper else []),
             processes.Execute(list(process.args)),
         )
     )

@@ -9,7 +9,7 @@ import _signal
 import ctypes
 import os
 
-from onggi.linux import process
+from onggi.linux import process, title
 from onggi.runtime.steps import Setup, Step
 
 SIGCHLD, SIGTTIN, SIGTTOU = 17, 21, 22
@@ -19,6 +19,10 @@ _NAME = ctypes.create_string_buffer(b"docker-init")
 
 class StayAsInit(Step):
     """From here on the child of this process goes on; this process ends with what that one ends with."""
+
+    FIELDS = ("arguments",)
+    arguments: "list[str]"
+    """Of the program: shown as Docker's init shows them."""
 
     def execute(self, setup: Setup) -> None:
         # Blocked, a signal waits for sigwait(3), also one whose default the kernel would not deliver to a first process.
@@ -30,6 +34,7 @@ class StayAsInit(Step):
             return
         if setup.channel is not None:
             setup.channel.close()  # its end tells the shim that the program runs
+        title.show(["/sbin/docker-init", "--", *self.arguments])
         process.prctl(process.PR_SET_NAME, ctypes.addressof(_NAME))
         process.prctl(process.PR_SET_CHILD_SUBREAPER, 1)  # where the pid namespace is another's, orphans come here too
         os._exit(_watch_over(program))

@@ -1,6 +1,7 @@
 """Standard streams, exit codes, signals and terminals of containers under a shim."""
 
 import asyncio
+import dataclasses
 import hashlib
 import os
 import signal
@@ -285,3 +286,42 @@ def test_exec_with_a_terminal(tmp_path: Path, root: Path) -> None:
 
 def _with_args(process: Process, *args: str, terminal: bool = False) -> Process:
     return msgspec.structs.replace(process, args=list(args), terminal=terminal)
+
+
+def test_a_plan_longer_than_a_packet(tmp_path: Path, root: Path) -> None:
+    async def main() -> None:
+        async with runtime(tmp_path) as running:
+            attachment, end = client()
+            order = start(root, "sh", "-c", "echo ${#V7} ${#V299}", attachments=[attachment])
+            assert order.spec.process is not None
+            env = [*order.spec.process.env, *(f"V{number}={'x' * (1000 + number)}" for number in range(300))]
+            process = msgspec.structs.replace(order.spec.process, env=env)
+            spec = msgspec.structs.replace(order.spec, process=process)
+            await running.start(dataclasses.replace(order, spec=spec))
+            assert unframed(await read_all(end))[1] == b"1007 1299\n"
+            await running.forget(order.id)
+
+    asyncio.run(main())
+
+
+def test_more_clients_than_descriptors_fit_into_a_message(tmp_path: Path, root: Path) -> None:
+    async def main() -> None:
+        async with runtime(tmp_path) as running:
+            clients = [client(initial=b"head") for _ in range(300)]
+            order = start(
+                root, "cat", open_stdin=True, stdin_once=True, attachments=[attachment for attachment, _ in clients]
+            )
+            await running.start(order)
+            for attachment, end in clients:
+                assert attachment.connection.closed
+                assert await read_until(end, b"head")
+            clients[0][1].sendall(b"for all")
+            for _, end in clients:
+                assert await read_until(end, b"for all")
+            clients[0][1].shutdown(socket.SHUT_WR)
+            for _, end in clients:
+                assert await read_all(end) == b""
+            await running.wait(order.id)
+            await running.forget(order.id)
+
+    asyncio.run(main())

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from onggi.errors import OnggiError
+from onggi.runtime.launch import Launcher
 from onggi.runtime.runtime import ExitStatus, LogFile, Runtime, Started
 from tests.runtime import busybox_root, client, remove_cgroups, start
 
@@ -290,5 +291,37 @@ def test_a_launcher_killed_under_many_starts(tmp_path: Path, root: Path, delay_m
             await running.start(last)
             await running.wait(last.id)
             await running.forget(last.id)
+
+    asyncio.run(main())
+
+
+def test_an_order_that_is_read_after_its_container_was_given_up(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon is killed with an order on its way; the next one looks before any shim has read it."""
+
+    async def main() -> None:
+        async with runtime(tmp_path) as running:
+            order = start(root, "sleep", "1000")
+            given_up: list[object] = []
+            hand_out = Launcher.order
+
+            async def late(self: Launcher, *order_and_plan: object) -> None:
+                given_up.append(await running.adopt(order.id))
+                await hand_out(self, *order_and_plan)  # type: ignore[arg-type]
+
+            with monkeypatch.context() as patch:
+                patch.setattr(Launcher, "order", late)
+                with pytest.raises(OnggiError):
+                    await running.start(order)
+            (status,) = given_up
+            assert isinstance(status, ExitStatus)
+            assert status.lost
+            assert await running.adopt(order.id) is None
+            assert running.known() == []
+            await running.start(order)
+            await running.signal(order.id, signal.SIGKILL)
+            await running.wait(order.id)
+            await running.forget(order.id)
 
     asyncio.run(main())

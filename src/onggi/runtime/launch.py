@@ -61,7 +61,10 @@ class Connection:
                 heard = message.receive(self._socket)
             except BlockingIOError:
                 return
-            except OSError:
+            except ConnectionResetError:
+                heard = None
+            except (OSError, ValueError) as error:
+                log.error("a shim's message cannot be received: %s", error)  # no descriptors left, perhaps
                 heard = None
             if heard is None:
                 self.close()

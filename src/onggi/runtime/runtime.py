@@ -13,6 +13,7 @@ A shim outlives the daemon. What it needs to be found again lies beneath the eng
 import _socket
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal as signals
@@ -67,6 +68,8 @@ _ANSWER_S = 30.0
 _EMPTY_WAIT_S = 30.0
 _EMPTY_STEP_S = 0.01
 _BLOCKING_CALLS = 16
+_MOST_CLIENTS = 200
+"""That go with an order, which carries at most 253 descriptors (SCM_MAX_FD); further ones follow."""
 
 _encode_spec = msgspec.json.Encoder().encode
 _decode_spec = msgspec.json.Decoder(Spec).decode
@@ -140,9 +143,10 @@ class Runtime:
         compiled = plan(spec, self._host, start.root, network=start.network is not None)
         cgroup = Cgroup(spec.linux.cgroups_path)
         directory = self._prepare(start.id, spec)
+        first = start.attachments[:_MOST_CLIENTS]
         order = {
             "cgroup": cgroup.path,
-            "clients": [flags(attachment) for attachment in start.attachments],
+            "clients": [flags(attachment) for attachment in first],
             "directory": str(directory),
             "files": ["network"] if start.network is not None else [],
             "log": [str(start.log.path), start.log.max_size_bytes, start.log.max_files] if start.log else None,
@@ -159,18 +163,24 @@ class Runtime:
             process = await self._order(
                 order,
                 compiled.data(),
-                [*files, *(attachment.connection for attachment in start.attachments)],
+                [*files, *(attachment.connection for attachment in first)],
                 describe=f"container {start.id}",
                 detached=partial(self._detached, start.id, ""),
                 lost=partial(self._lost, start.id, cgroup),
                 begun_ns=begun_ns,
             )
-        except BaseException:
+        except Exception:
+            # Not when cancelled: the program may run by now, so it is left for the next daemon to adopt.
             await self._call(self._clear, directory, cgroup)
             raise
         self._containers[start.id] = _Container(process, spec, cgroup)
-        for attachment in start.attachments:
+        for attachment in first:
             attachment.connection.close()
+        for attachment in start.attachments[_MOST_CLIENTS:]:
+            try:
+                await process.attach(attachment)
+            except NotRunning:
+                attachment.connection.close()  # it was quick: there is nothing to see any more
         assert process.started is not None
         return process.started
 
@@ -187,31 +197,41 @@ class Runtime:
             return None
         assert spec.linux is not None
         cgroup = Cgroup(spec.linux.cgroups_path)
-        socket = _connect(directory)
-        if socket is not None:
-            process = Process(
-                socket,
-                describe=f"container {id}",
-                exec=False,
-                detached=partial(self._detached, id, ""),
-                lost=partial(self._lost, id, cgroup),
-            )
-            self._containers[id] = _Container(process, spec, cgroup)
-            try:
-                async with asyncio.timeout(_ANSWER_S):
-                    return await process.answer()
-            except ShimVanished:
-                pass  # it was about to end when we connected
-            except TimeoutError as error:
-                raise System(f"the shim of container {id} does not answer: is it stopped?") from error
-        status = _written_status(directory)
-        if status is None:
-            status = lost_status()
+        while True:
+            found = await self._reconnect(id, spec, cgroup, directory)
+            if found is not None:
+                return found
+            status = _written_status(directory)
+            if status is not None:
+                break
+            if _close_off(directory):
+                status = lost_status()
+                break
         await self._call(_end_cgroup, cgroup)
         if (known := self._containers.get(id)) is not None:
             known.process.end(status)
             known.process.settle()
         return status
+
+    async def _reconnect(self, id: str, spec: Spec, cgroup: Cgroup, directory: Path) -> Started | None:
+        socket = _connect(directory)
+        if socket is None:
+            return None
+        process = Process(
+            socket,
+            describe=f"container {id}",
+            exec=False,
+            detached=partial(self._detached, id, ""),
+            lost=partial(self._lost, id, cgroup),
+        )
+        self._containers[id] = _Container(process, spec, cgroup)
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                return await process.answer()
+        except ShimVanished:
+            return None  # it was about to end when we connected, or its start has failed
+        except TimeoutError as error:
+            raise System(f"the shim of container {id} does not answer: is it stopped?") from error
 
     def known(self) -> list[str]:
         """The IDs beneath the exec root, for reconciling with the engine's own list."""
@@ -458,7 +478,12 @@ def _connect(directory: Path) -> Fd | None:
     try:
         with Fd(os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as opened:
             socket.connect(f"/proc/self/fd/{opened.fileno()}/{SOCKET}")
-    except (FileNotFoundError, ConnectionRefusedError):
+    except FileNotFoundError:
+        socket.close()
+        return None
+    except ConnectionRefusedError:
+        # A shim gives the name to a socket that listens already: this one's shim is dead.
+        (directory / SOCKET).unlink()
         socket.close()
         return None
     except BaseException:
@@ -489,10 +514,25 @@ def _end_cgroup(cgroup: Cgroup) -> None:
         time.sleep(_EMPTY_STEP_S)
 
 
+def _close_off(directory: Path) -> bool:
+    """Remove the directory of a container that no shim listens for, so that none can begin to: an order may still be on
+    its way. False when one did begin meanwhile."""
+    for name in (CONFIG, f"{SOCKET}.new", f"{STATUS}.new"):
+        (directory / name).unlink(missing_ok=True)
+    try:
+        directory.rmdir()
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
+        return False
+    return True
+
+
 def _undo(directory: Path, cgroup: Cgroup) -> None:
     """Back to before an order."""
     _end_cgroup(cgroup)
-    (directory / SOCKET).unlink(missing_ok=True)
+    for name in (SOCKET, f"{SOCKET}.new"):
+        (directory / name).unlink(missing_ok=True)
 
 
 def _remove(directory: Path) -> None:

@@ -210,6 +210,8 @@ class _Shim:
             self._wait_for_children()
         except OSError:
             ready.answer().destroy()
+            if self._cgroup:
+                Cgroup(self._cgroup).delete()
             raise
         child = ready.answer()
         stamps.append(time.monotonic_ns())
@@ -320,11 +322,13 @@ class _Shim:
         # By descriptor: the path may be longer than the 107 bytes of a socket's address.
         directory = os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            listener.bind(f"/proc/self/fd/{directory}/{SOCKET}")
+            listener.bind(f"/proc/self/fd/{directory}/{SOCKET}.new")
+            listener.setblocking(False)
+            listener.listen(4)
+            # Who finds the name and nobody listening knows that the shim is dead.
+            os.rename(f"{SOCKET}.new", SOCKET, src_dir_fd=directory, dst_dir_fd=directory)
         finally:
             os.close(directory)
-        listener.setblocking(False)
-        listener.listen(4)
         self._listener = listener
 
     def _accept(self, descriptor: int, events: int) -> None:

@@ -11,6 +11,7 @@ read its stdin.
 
 import fcntl
 import os
+import sys
 
 from onggi.linux.terminal import set_size
 from onggi.runtime.client import Client
@@ -134,6 +135,8 @@ class Stdio:
         self._theirs = []
         if self.log is not None:
             self.log.close()
+            if self.log.lost:
+                print(f"onggi-shim: the disk refused {self.log.lost} bytes of a log", file=sys.stderr, flush=True)
             self.log = None
         for client in list(self._clients):
             self._let_go(client)

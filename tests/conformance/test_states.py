@@ -163,6 +163,9 @@ def ask(api: Api, state: str, command: str) -> tuple[tuple[int, str], dict[str, 
         reply = api(method, path.format(id=subject.id), body,
                     **{key: text.format(name=subject.name) if isinstance(text, str) else text for key, text in query.items()})  # fmt: skip
         outcome = subject.outcome()
+        if state == "exited" and command in ("start", "restart"):  # it ends again by itself, sooner or later
+            api("POST", f"/containers/{subject.id}/wait")
+            outcome = subject.outcome()
         ends = command in ("kill", "kill-term") or (command.startswith("stop") and state == "auto-remove")
         if ends and reply.status == 204 and state in ("running", "paused", "auto-remove"):
             # The end comes after the answer.

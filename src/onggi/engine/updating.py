@@ -21,7 +21,7 @@ async def rename(engine: "Engine", container: Container, new_name: str) -> None:
     if not new_name:
         raise InvalidParameter("Neither old nor new names may be empty")
     try:
-        wanted = names.check(new_name)
+        wanted = names.check("/" + new_name.removeprefix("/"))
     except InvalidParameter as error:
         raise InvalidParameter(f"Error when allocating new name: {error}") from error
     if wanted == container.name:

@@ -122,8 +122,18 @@ def odd_tree(root: Path) -> None:
 
 def test_a_schema_2_image_pushed_by_docker(engine: Engine, peer: Docker, registry: Registry, tmp_path: Path) -> None:
     odd_tree(tmp_path / "root")
-    subprocess.run(["tar", "--xattrs", "--xattrs-include=*", "-S", "-cf", str(tmp_path / "root.tar"), "-C", str(tmp_path / "root"), "."],
-                   check=True)  # fmt: skip
+    pack = [
+        "tar",
+        "--xattrs",
+        "--xattrs-include=*",
+        "-S",
+        "-cf",
+        str(tmp_path / "root.tar"),
+        "-C",
+        str(tmp_path / "root"),
+        ".",
+    ]
+    subprocess.run(pack, check=True)
     image = f"{registry.host}/trees/docker:1"
     peer("import", str(tmp_path / "root.tar"), image, check=True)
     peer("push", "-q", image, check=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from onggi.engine import container_store, restart, signals, starting
 from onggi.engine.container import Container, WaitResult
 from onggi.engine.lifecycle import State, Verb, is_running, require
-from onggi.errors import Conflict, InvalidParameter, System
+from onggi.errors import Conflict, InvalidParameter, OnggiError, System
 
 if TYPE_CHECKING:
     from onggi.engine.engine import Engine
@@ -128,7 +128,10 @@ async def restart_container(engine: "Engine", container: Container, *, text: str
             await stop(engine, container, text=text, grace_s=grace_s)
         async with container.lock:
             require(container, Verb.START)
-            await starting.start_again(engine, container)
+            try:
+                await starting.start_again(engine, container)
+            except OnggiError as error:
+                raise System(f"Cannot restart container {container.id}: {error}") from error
     finally:
         container.kept = False
     engine.events.publish("container", "restart", container.id, container.attributes())

@@ -58,7 +58,7 @@ def _changed(host: HostConfig, asked: Resources, policy: RestartPolicy | None) -
         given.pop("memory_swappiness", None)
     if policy is not None and policy.name:
         if host.auto_remove:
-            raise InvalidParameter("Restart policy cannot be updated because AutoRemove is enabled for the container")
+            raise Conflict("Restart policy cannot be updated because AutoRemove is enabled for the container")
         validation.check_restart_policy(policy)
         given["restart_policy"] = policy
     if given.get("pids_limit", 1) < 0:
@@ -69,7 +69,10 @@ def _changed(host: HostConfig, asked: Resources, policy: RestartPolicy | None) -
 async def update(engine: "Engine", container: Container, asked: Resources, policy: RestartPolicy | None) -> list[str]:
     async with container.lock:
         require(container, Verb.UPDATE)
-        changed = _changed(container.host_config, asked, policy)
+        try:
+            changed = _changed(container.host_config, asked, policy)
+        except Conflict as error:
+            raise Conflict(f"Cannot update container {container.id}: {error}") from error
         warnings = validation.check_resources(changed)
         if container.state in (State.RUNNING, State.PAUSED):
             try:

@@ -118,9 +118,6 @@ PREPARED: dict[str, tuple[list[list[str]], list[str]]] = {
     "exec in a created one": ([["create", "--name", NAME, "busybox"]], ["exec", NAME, "true"]),
     "exec of a missing command": ([["run", "-d", "--name", NAME, "busybox", "sleep", "1000"]], ["exec", NAME, "nope"]),
     "exec of what can't run": ([["run", "-d", "--name", NAME, "busybox", "sleep", "1000"]], ["exec", NAME, "/etc"]),
-    "exec as nobody known": (
-        [["run", "-d", "--name", NAME, "busybox", "sleep", "1000"]], ["exec", "-u", "nobody-there", NAME, "true"]
-    ),
     "exec in a paused one": (
         [["run", "-d", "--name", NAME, "busybox", "sleep", "1000"], ["pause", NAME]], ["exec", NAME, "true"]
     ),

@@ -11,12 +11,13 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from ipaddress import IPv4Interface
+from functools import partial
+from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 
 import pytest
 
-from onggi.engine.settings import Settings
+from onggi.engine.settings import AddressPool, Settings
 from onggi.errors import Conflict, Forbidden, InvalidParameter, NotFound, OnggiError
 from onggi.linux.netlink import Route
 from onggi.network import dns
@@ -77,7 +78,9 @@ def settings(tmp_path: Path, worker_id: str) -> Iterator[Settings]:
     """Of an engine that nobody else has; whatever it leaves fails the test."""
     name = f"ogt{worker_id.removeprefix('gw')[:2]}{os.urandom(3).hex()}"
     (tmp_path / "run").mkdir()
-    yield Settings(data_root=tmp_path, exec_root=tmp_path / "run", bridge_name=name)
+    # Of this process alone: two engines that look for a free subnet at one moment find the same.
+    pool = AddressPool(IPv4Network(f"10.{210 + os.getpid() % 40}.0.0/16"), 24)
+    yield Settings(data_root=tmp_path, exec_root=tmp_path / "run", bridge_name=name, default_address_pools=(pool,))
     deadline = time.monotonic() + PATIENCE_S
     while (left := leftovers(name)) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -494,7 +497,7 @@ def test_an_internal_network_leads_nowhere(settings: Settings) -> None:
                     here = server.getsockname()[1]
                     assert ask_from(neighbour, host, here, timeout_s=SHORT_S) == b""  # connected, and nothing is said
                     connects = [
-                        within(inside, lambda address=address: connects_to(address, here))
+                        within(inside, partial(connects_to, address, here))
                         for address in (host, b.endpoints[0].address.rsplit(".", 1)[0] + ".1")
                     ]
                     assert connects == [False, False]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from onggi.errors import Conflict, InvalidParameter, System
-from onggi.network.ipam import SMALL_BLOCKS, AddressPool, Block, free_subnet
+from onggi.network.ipam import SMALL_BLOCKS, AddressPool, Block, free_subnet, subnets
 
 SUBNET = IPv4Network("10.9.0.0/28")
 
@@ -91,6 +91,13 @@ def test_a_free_subnet_overlaps_nothing(taken: list[IPv4Network]) -> None:
         return
     assert found.prefixlen == 24
     assert not any(found.overlaps(other) for other in taken)
+
+
+@given(st.integers(0, 100_000))
+def test_every_start_sees_every_subnet(start: int) -> None:
+    blocks = [Block(IPv4Network("10.9.0.0/24"), 26), Block(IPv4Network("10.10.0.0/30"), 24)]
+    found = list(subnets(blocks, start))
+    assert sorted(found) == sorted([*IPv4Network("10.9.0.0/24").subnets(new_prefix=26), IPv4Network("10.10.0.0/30")])
 
 
 def test_subnets_run_out() -> None:

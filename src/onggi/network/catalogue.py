@@ -27,7 +27,7 @@ from onggi.network.network import (
     check_request,
     parse_subnet,
 )
-from onggi.network.segment import Segment, bridge_link, occupied, write_sysctl
+from onggi.network.segment import Segment, bridge_link, first_subnet, occupied, write_sysctl
 from onggi.state.database import Database
 
 Publish = Callable[[str, str, str, Mapping[str, str]], None]
@@ -185,7 +185,7 @@ class Catalogue:
             taken = occupied(route, ours)
         taken += [IPv4Network(network.subnet) for network in known if network.subnet]
         blocks = [Block(pool.base, pool.size) for pool in self._settings.default_address_pools]
-        return free_subnet(blocks or SMALL_BLOCKS, taken)
+        return free_subnet(blocks or SMALL_BLOCKS, taken, first_subnet(self._settings.bridge_name))
 
     def raise_bridges(self) -> None:
         with Route() as route:

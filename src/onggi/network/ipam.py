@@ -82,19 +82,24 @@ class AddressPool:
             self._used.discard(int(address))
 
 
-def subnets(blocks: Sequence[Block]) -> Iterator[IPv4Network]:
-    """All subnets of the blocks, in turn."""
+def subnets(blocks: Sequence[Block], start: int = 0) -> Iterator[IPv4Network]:
+    """All subnets of the blocks, block by block; within each, from number `start` on and around."""
     for block in blocks:
-        yield from block.base.subnets(new_prefix=max(block.size, block.base.prefixlen))
+        length = max(block.size, block.base.prefixlen)
+        count = 1 << (length - block.base.prefixlen)
+        first, step = int(block.base.network_address), 1 << (32 - length)
+        for number in range(count):
+            yield IPv4Network((first + (start + number) % count * step, length))
 
 
-def free_subnet(blocks: Sequence[Block], taken: Iterable[IPv4Network]) -> IPv4Network:
+def free_subnet(blocks: Sequence[Block], taken: Iterable[IPv4Network], start: int = 0) -> IPv4Network:
     """The first subnet that overlaps none of `taken`: other networks, and routes and addresses of the host.
 
+    Two engines on a host that look at the same moment would find the same one; each has another `start`.
     Raises System when the blocks are used up.
     """
     occupied = sorted((int(net.network_address), int(net.broadcast_address)) for net in taken)
-    for candidate in subnets(blocks):
+    for candidate in subnets(blocks, start):
         first, last = int(candidate.network_address), int(candidate.broadcast_address)
         if not any(low <= last and first <= high for low, high in occupied):
             return candidate

@@ -309,7 +309,7 @@ class Networks:
         published: tuple[PublishedPort, ...] = ()
         try:
             if not plugs:
-                plugs = self._plugs(wanted)
+                plugs = await self._plugs(wanted)
                 await self._thread.plug_in(ready.namespace, plugs)
             elif wanted[0][1].mac_address:
                 plugs = [replace(plugs[0], mac=wanted[0][1].mac_address)]
@@ -355,7 +355,7 @@ class Networks:
         resolver = resolver.behind_resolver() if resolving_networks(connected) else resolver
         return hosts, resolver.text()
 
-    def _plugs(self, wanted: Sequence[Wanted], taken: Sequence[str] = ()) -> list[Plug]:
+    async def _plugs(self, wanted: Sequence[Wanted], taken: Sequence[str] = ()) -> list[Plug]:
         """Addresses and interface names on each network, all or none. Raises Conflict, System."""
         gateway = gateway_of(wanted)
         plugs: list[Plug] = []
@@ -363,7 +363,7 @@ class Networks:
         try:
             for (network, attachment), interface in zip(wanted, names, strict=False):
                 segment = self.catalogue.segments[network.id]
-                address = self._take_address(segment, attachment)
+                address = await self._take_address(segment, attachment)
                 plug = segment.plug(
                     self._settings.bridge_name,
                     interface,
@@ -379,16 +379,16 @@ class Networks:
             raise
         return plugs
 
-    def _take_address(self, segment: Segment, attachment: Attachment) -> IPv4Address:
+    async def _take_address(self, segment: Segment, attachment: Attachment) -> IPv4Address:
         if not attachment.ipv4_address:
             try:
                 return segment.addresses.take()
             except System:
-                if not self._pools.free(segment, None):
+                if not await self._pools.free(segment, None):
                     raise
                 return segment.addresses.take()
         address = parse_address(attachment.ipv4_address, "IPv4 address")
-        self._pools.free(segment, address)
+        await self._pools.free(segment, address)
         segment.addresses.take_this(address)
         return address
 
@@ -524,7 +524,7 @@ class Networks:
             raise Forbidden(f"endpoint with name {name} already exists in network {network.name}")
         check_attachment(network, attachment)
         present = await self._thread.interfaces(namespace)
-        (plug,) = self._plugs([(network, attachment)], present)
+        (plug,) = await self._plugs([(network, attachment)], present)
         segment = self.catalogue.segments[network.id]
         try:
             await self._thread.plug_in(namespace, [plug])

@@ -36,6 +36,8 @@ class ReadyPool:
         self._expected: deque[float] = deque()
         self._stirred = asyncio.Event()
         self._stirred.set()
+        self._making = asyncio.Lock()
+        """Held while one is made ahead."""
         self._waiting = 0
         self._filler = group.create_task(self._fill(), name="fill a pool of network namespaces")
 
@@ -52,13 +54,14 @@ class ReadyPool:
             ready.close()
         return left
 
-    def evict(self, address: IPv4Address | None) -> IPv4Address | None:
+    async def evict(self, address: IPv4Address | None) -> IPv4Address | None:
         """Give up the one that has an address, or any; its address, None when there is none."""
-        for ready in self._ready:
-            if ready.plug is not None and address in {None, ready.plug.address}:
-                self._ready.remove(ready)
-                ready.close()
-                return ready.plug.address
+        async with self._making:
+            for ready in self._ready:
+                if ready.plug is not None and address in {None, ready.plug.address}:
+                    self._ready.remove(ready)
+                    ready.close()
+                    return ready.plug.address
         return None
 
     @property
@@ -86,6 +89,12 @@ class ReadyPool:
         self._waiting += 1
         try:
             return await self._make()
+        except System:
+            # The last address may be in the one that is just being made ahead.
+            async with self._making:
+                if self._ready:
+                    return self._ready.popleft()
+            raise
         finally:
             self._waiting -= 1
 
@@ -95,7 +104,8 @@ class ReadyPool:
             await self._quiet()
             while len(self._ready) < self.target and not self._stirred.is_set():
                 try:
-                    self._ready.append(await self._make())
+                    async with self._making:
+                        self._ready.append(await self._make())
                 except (OSError, System) as error:
                     # The next start makes its own and tells its user; trying again here would only spin.
                     log.warning("no network namespace can be prepared: %s", error)
@@ -173,10 +183,10 @@ class Pools:
             segment.addresses.give_back(address)
             raise
 
-    def free(self, segment: Segment, address: IPv4Address | None) -> bool:
+    async def free(self, segment: Segment, address: IPv4Address | None) -> bool:
         """Give up what is ready with an address that somebody asks for, or anything; True when there was something."""
         pool = self._plugged.get(segment.network.id)
-        freed = pool.evict(address) if pool is not None else None
+        freed = await pool.evict(address) if pool is not None else None
         if freed is None:
             return False
         segment.addresses.give_back(freed)

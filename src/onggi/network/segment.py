@@ -20,6 +20,11 @@ def link_prefix(bridge: str) -> str:
     return "og" + hashlib.sha256(bridge.encode()).hexdigest()[:4]
 
 
+def first_subnet(bridge: str) -> int:
+    """Where an engine begins to look for a free subnet: 0 for the usual one."""
+    return 0 if bridge == "onggi0" else int(link_prefix(bridge)[2:], 16)
+
+
 def bridge_link(bridge: str, network_id: str) -> str:
     return f"{link_prefix(bridge)}b{network_id[:8]}"
 

@@ -11,7 +11,7 @@
 # own: under a plain chroot runc would join the wrong root.
 set -eu
 root=${ONGGI_PEERS:-/var/cache/onggi-peers}
-packages=docker.io,docker-cli,docker-compose,containerd,runc,crun,skopeo,umoci,buildah,docker-registry
+packages=docker.io,docker-cli,docker-compose,containerd,runc,crun,skopeo,umoci,buildah,netavark,docker-registry
 packages=$packages,iptables,nftables,iproute2,ca-certificates,busybox-static,procps,kmod,xz-utils,e2fsprogs
 self=$(readlink -f "$0")
 state=$root/run/peer # beneath the root's tmpfs: gone with it
@@ -20,12 +20,13 @@ mounted() { mountpoint -q "$1"; }
 
 case ${1:-} in
 build)
-  [ -e "$root/.complete" ] && exit 0
+  [ "$(cat "$root/.complete" 2>/dev/null)" = "$packages" ] && exit 0
+  "$self" stop
   command -v mmdebstrap >/dev/null || { apt-get update -qq; apt-get install -y -qq mmdebstrap >/dev/null; }
   rm -rf "$root"
   # A mirror may lag behind; signatures are checked all the same.
   mmdebstrap --quiet --aptopt='Acquire::Check-Valid-Until "false"' --variant=minbase --include="$packages" sid "$root" http://deb.debian.org/debian
-  touch "$root/.complete"
+  echo "$packages" >"$root/.complete"
   ;;
 mount)
   mounted "$root" || { mount --bind "$root" "$root"; mount --make-private "$root"; }
@@ -67,7 +68,7 @@ stop)
   done
   for _ in $(seq 100); do
     left=
-    for pid in $(pgrep -x 'dockerd|containerd' || true); do
+    for pid in $(pidof dockerd containerd || true); do
       [ "$(stat -Lc %d:%i "/proc/$pid/root" 2>/dev/null)" = "$(stat -Lc %d:%i "$root")" ] && left=1
     done
     [ -z "$left" ] && break

@@ -135,7 +135,11 @@ def test_a_schema_2_image_pushed_by_docker(engine: Engine, peer: Docker, registr
     ]
     subprocess.run(pack, check=True)
     image = f"{registry.host}/trees/docker:1"
-    peer("import", str(tmp_path / "root.tar"), image, check=True)
+    (tmp_path / "context").mkdir()
+    (tmp_path / "root.tar").rename(tmp_path / "context/root.tar")
+    (tmp_path / "context/Dockerfile").write_text("FROM scratch\nADD root.tar /\n")
+    classic = os.environ | {"DOCKER_HOST": f"unix://{peer.socket}", "DOCKER_BUILDKIT": "0"}
+    peer("build", "-q", "-t", image, str(tmp_path / "context"), env=classic, check=True)
     peer("push", "-q", image, check=True)
     peer("rmi", image, check=True)
     same_tree(engine, peer, image)
@@ -181,7 +185,9 @@ def test_an_oci_image_of_buildah(
     # A multi-platform index, whose one entry is for another machine.
     peer_run(*buildah, "manifest", "create", "list:1")
     peer_run(*buildah, "manifest", "add", "list:1", "tree:1")
-    peer_run(*buildah, "manifest", "add", "--arch", "s390x", "list:1", "tree:1")
+    peer_run(*buildah, "config", "--label", "for=another", container)
+    peer_run(*buildah, "commit", "--format", "oci", container, "tree:2")
+    peer_run(*buildah, "manifest", "add", "--arch", "s390x", "list:1", "tree:2")
     index = f"{registry.host}/trees/index-{compression}:1"
     peer_run(*buildah, "manifest", "push", "--all", "--tls-verify=false", "list:1", f"docker://{index}")
     same_tree(engine, peer, image)

@@ -137,8 +137,7 @@ HELP = re.compile(r"\n+Run 'docker .* --help' for more information")
 
 
 def normal(text: str) -> str:
-    # The one word that differs on purpose: no runc takes part (docs/reference/differences.md).
-    return HELP.sub("", HEX.sub("<id>", text)).replace("runc create failed: ", "").strip()
+    return HELP.sub("", HEX.sub("<id>", text)).strip()
 
 
 def ask(docker: Callable[..., object], words: list[str]) -> Answer:

@@ -151,7 +151,7 @@ class Subject:
 
 
 def normal(reply: Reply, subject: Subject) -> tuple[int, str]:
-    text = HEX.sub("<id>", reply.message).replace(subject.name, "<name>").replace("runc create failed: ", "")
+    text = HEX.sub("<id>", reply.message).replace(subject.name, "<name>")
     return reply.status, text
 
 

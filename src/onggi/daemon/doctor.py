@@ -178,6 +178,11 @@ def findings(data_root: Path) -> Iterator[Finding]:
             yield Finding(MISSING, subject, f"can't be looked at: {error}")
 
 
+def lacking() -> list[Finding]:
+    """What no engine can do without, of kernel and control groups, where it is missing. Cheap: asked at each start."""
+    return [finding for check in (_kernel, _cgroups) for finding in check() if finding.mark == MISSING]
+
+
 def main(arguments: Sequence[str]) -> int:
     """Print the findings. Returns 1 when something is missing, else 0."""
     parser = argparse.ArgumentParser(prog="onggi doctor", description="What this machine offers to an engine.")

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onggi.daemon import listen
+from onggi.daemon import doctor, listen
 from onggi.daemon.options import Configuration, read
 from onggi.errors import Conflict, InvalidParameter, OnggiError, System
 
@@ -118,6 +118,8 @@ def main(arguments: Sequence[str]) -> int:
             raise InvalidParameter("the engine needs Linux; use -H or DOCKER_HOST to reach one elsewhere")
         if os.geteuid() != 0:
             raise InvalidParameter("the engine needs root: start it with sudo, or reach one elsewhere with -H")
+        for finding in doctor.lacking():
+            raise System(f"the engine can't work here: {finding.subject}: {finding.text} (`onggi doctor` shows all)")
         logging.basicConfig(
             level=_LOGGING[configuration.log_level], stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
         )

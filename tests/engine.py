@@ -128,10 +128,8 @@ def census(engine: Engine) -> list[str]:
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         if str(engine.exec_root) in line or str(engine.data_root) in line:
             left.append(f"mount {line}")
-    for directory in Path("/sys/fs/cgroup").glob(f"*/{engine.bridge}/*/"):
-        left.append(f"cgroup {directory}")
-    for directory in Path("/sys/fs/cgroup").glob(f"{engine.bridge}/*/"):
-        left.append(f"cgroup {directory}")
+    for pattern in (f"*/{engine.bridge}", f"{engine.bridge}"):  # v1 and v2
+        left.extend(f"cgroup {directory}" for directory in Path("/sys/fs/cgroup").glob(pattern))
     tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=False).stdout
     left.extend(f"nft {line}" for line in tables.splitlines() if engine.bridge in line)
     links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=False).stdout

@@ -28,6 +28,7 @@ from onggi.images.remote.endpoint import RegistryOptions
 from onggi.images.snapshot import Snapshots
 from onggi.images.transfer import Transfer
 from onggi.linux import capability
+from onggi.linux.cgroup import Cgroup
 from onggi.network.networks import Networks
 from onggi.runtime import host
 from onggi.runtime.runtime import Runtime
@@ -116,6 +117,7 @@ class Engine:
                 await reconcile.stop_all(self)
         finally:
             await self._stack.aclose()
+            Cgroup(self.settings.cgroup_parent).delete_unused()
 
     async def _stop_work(self) -> None:
         """Let transitions come to their end, within reason; waiting for containers stops at once."""

@@ -4,6 +4,7 @@ A group is named by its path below each hierarchy's root, `/onggi/<id>`. Where a
 (hybrid), the group exists there as well: it has no controllers there, but freezes, kills and tells when it is empty.
 """
 
+import errno
 import os
 import select
 
@@ -153,10 +154,19 @@ class Cgroup:
             try:
                 _remove(directory)
             except OSError as error:
-                if error.errno != 16:  # EBUSY
+                if error.errno != errno.EBUSY:
                     raise
                 self.wait_empty()
                 _remove(directory)
+
+    def delete_unused(self) -> None:
+        """Remove it where it has neither processes nor groups below; elsewhere it stays."""
+        for directory in self.directories():
+            try:
+                os.rmdir(directory)
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.EBUSY, errno.ENOTEMPTY):
+                    raise
 
     def wait_empty(self, timeout_ms: int = _EMPTY_WAIT_MS) -> bool:
         """Wait until no process is in it or below; False when some still are after the time."""

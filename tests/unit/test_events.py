@@ -1,13 +1,15 @@
 """Events: who hears what, and what is kept."""
 
 import asyncio
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from onggi.engine.events import FILTERS, KEPT, Event, Events, matches
 from onggi.engine.filters import Filters
-from onggi.errors import InvalidParameter
+from onggi.errors import InvalidParameter, Unavailable
 from onggi.state.database import Database
 
 START = Event("container", "start", "abc123", {"image": "quay.io/a/b:1", "name": "web", "tier": "front"}, 5)
@@ -96,3 +98,32 @@ def test_events_survive_the_engine_and_are_bounded(tmp_path: Path) -> None:
     asyncio.run(publish())
     found = asyncio.run(first())
     assert (found.action, found.attributes) == ("5", {"n": "1"})
+
+
+def test_a_full_disk_ends_neither_the_writing_nor_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def publish() -> None:
+        async with Database(tmp_path / "state.db") as database, asyncio.timeout(30):
+            write = database.write
+            refused, saved = asyncio.Event(), asyncio.Event()
+
+            async def full(work: object) -> None:
+                refused.set()
+                raise Unavailable("no space left on device")
+
+            async def enough(work: Callable[[sqlite3.Connection], None]) -> None:
+                await write(work)
+                saved.set()
+
+            async with Events(database) as events:
+                monkeypatch.setattr(database, "write", full)
+                events.publish("container", "start", "lost", {})
+                await refused.wait()
+                monkeypatch.setattr(database, "write", enough)
+                events.publish("container", "start", "kept", {})
+                await saved.wait()
+            async with Events(database) as events:
+                everything = Filters.parse("", FILTERS)
+                async with events.subscribe(since_ns=0, until_ns=0x7FFF << 48, filters=everything) as heard:
+                    assert (await anext(heard)).actor == "kept"
+
+    asyncio.run(publish())

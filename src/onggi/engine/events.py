@@ -18,6 +18,7 @@ from typing import Any, Self
 import msgspec
 
 from onggi.engine.filters import Filters
+from onggi.errors import Unavailable
 from onggi.oci.reference import InvalidReference, Reference
 from onggi.state.database import Database
 
@@ -192,7 +193,7 @@ class Events:
 
         try:
             await self._database.write(save)
-        except sqlite3.OperationalError as error:
+        except (sqlite3.OperationalError, Unavailable) as error:
             # A full disk must not stop the engine; what is in memory still answers `--since`.
             log.error("%d events could not be saved: %s", len(events), error)
 

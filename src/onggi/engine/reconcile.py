@@ -42,9 +42,15 @@ async def reconcile(engine: "Engine") -> None:
         {container.id: container.mounts for container in containers if container.id in known and container.mounts}
     )
     for container in containers:
-        await _look_at(engine, container, known)
+        try:
+            await _look_at(engine, container, known)
+        except (OnggiError, OSError) as error:  # one of them must not keep the engine from all others
+            log.error("container %s can't be taken up again: %s", container.id[:12], error)
     for stray in known - {container.id for container in containers}:
-        await _end_stray(engine, stray)
+        try:
+            await _end_stray(engine, stray)
+        except (OnggiError, OSError) as error:
+            log.error("what is left of container %s can't be cleared away: %s", stray[:12], error)
     for container in engine.containers.all():
         if container.comeback is None and restart.wanted_at_engine_start(container):
             engine.spawn(_start(engine, container), name=f"start {container.id[:12]}")
@@ -79,6 +85,8 @@ async def _adopt(engine: "Engine", container: Container, started: Started) -> No
             await engine.networks.mend(container.id, namespace)
     except Conflict:
         pass  # it has just ended: whoever watches it will see
+    except (OnggiError, OSError) as error:
+        log.error("container %s has no name resolution: %s", container.id[:12], error)
     row = container_store.state_row(container)
     await engine.database.write(lambda connection: container_store.update_state(connection, row))
     engine.spawn(exits.watch(engine, container, started.pid), name=f"watch {container.id[:12]}")

@@ -62,14 +62,17 @@ async def start_again(engine: "Engine", container: Container) -> None:
 async def _launch(engine: "Engine", container: Container) -> None:
     try:
         started = await _set_up(engine, container)
-    except OnggiError as error:
+    except (OnggiError, OSError) as cause:
+        error = cause if isinstance(cause, OnggiError) else System(f"the container can't be set up: {cause}")
         await engine.networks.release(container.id)
         await engine.volumes.unmount(container.id)
         container.exit_code = error.exit_status if error.exit_status > 1 else SETUP_FAILED
         container.error = str(error)
         _send_away(container)
         await _save(engine, container)
-        raise
+        if error is cause:
+            raise
+        raise error from cause
     container.state = State.RUNNING
     container.pid, container.pid_start = started.pid, started.start_time
     container.started_at = datetime.now(UTC)

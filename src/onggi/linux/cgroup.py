@@ -247,8 +247,9 @@ class Cgroup:
             try:
                 _write(f"{self.unified}/cgroup.kill", "1")
                 return
-            except FileNotFoundError:  # before Linux 5.14, or the group is gone
-                pass
+            except OSError as error:
+                if error.errno not in {errno.ENOENT, errno.ENODEV}:  # before Linux 5.14, or it is gone or going
+                    raise
         for pid in self.pids():
             try:
                 os.kill(pid, 9)
@@ -256,8 +257,9 @@ class Cgroup:
                 continue
         try:
             self.thaw()
-        except FileNotFoundError:
-            pass
+        except OSError as error:
+            if error.errno not in {errno.ENOENT, errno.ENODEV}:
+                raise
 
     # --- limits ---------------------------------------------------------------------------------------------------
 

@@ -2,17 +2,20 @@
 
 import asyncio
 import logging
+import subprocess
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
-from onggi.linux.nftables import Elements, Watch
+from onggi.errors import OnggiError
+from onggi.linux.nftables import Change, Elements, Watch
 from onggi.network import nftables
 from onggi.network.nftables import BridgeRules, Forward
 
 log = logging.getLogger(__name__)
+RETRY_S = 5.0
 
 
 class Firewall:
@@ -142,8 +145,19 @@ class Firewall:
             async with self._lock:
                 change = self._watch.read(self.table, nftables.mark(self._bridge).encode(), self._own)
             self._listen()
-            if change.docker:
-                await asyncio.to_thread(self._pass_through_docker)
-            if change.ours_lost:
-                log.warning("another program removed rules of the table inet %s: putting them back", self.table)
-                await self._apply()
+            await self._mend(change)
+
+    async def _mend(self, change: Change) -> None:
+        """Again until it is done: the other program may still be at work, and what nft is told is outdated then."""
+        if change.ours_lost:
+            log.warning("another program removed rules of the table inet %s: putting them back", self.table)
+        while change.ours_lost or change.docker:
+            try:
+                async with self._lock:
+                    await self._in_thread(self._put_in_place if change.ours_lost else self._pass_through_docker)
+            except (OnggiError, OSError, subprocess.SubprocessError) as error:
+                # Nobody awaits this task, and the engine must not end with it.
+                log.error("the rules of the table inet %s are not in place: %s", self.table, error)
+                await asyncio.sleep(RETRY_S)
+            else:
+                return

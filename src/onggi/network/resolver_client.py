@@ -114,7 +114,11 @@ class ResolverProcess:
         async with self._lock:
             if not known or not await asyncio.to_thread(self._reach):
                 return
-            served = await self._synchronise()
+            try:
+                served = await self._synchronise()
+            except (System, OSError) as error:
+                log.error("the resolver of the engine before is left alone: %s", error)
+                return
             for client in served - known.keys():
                 await self._send({"do": "close", "client": client})
             for (client, network), entry in entries.items():
@@ -194,10 +198,14 @@ class ResolverProcess:
     async def _synchronise(self) -> set[str]:
         """The containers that the resolver serves."""
         assert self._connection is not None, "not connected"
-        await self._send({"do": "sync"})
-        reply = await asyncio.to_thread(_await_message, self._connection)
-        if reply.get("version") != VERSION:
-            raise System(f"the resolver that runs speaks version {reply.get('version')}, this engine {VERSION}")
+        try:
+            await self._send({"do": "sync"})
+            reply = await asyncio.to_thread(_await_message, self._connection)
+            if reply.get("version") != VERSION:
+                raise System(f"the resolver that runs speaks version {reply.get('version')}, this engine {VERSION}")
+        except BaseException:
+            self._disconnect()  # half a connection would pass for one
+            raise
         self._follow()
         return set(reply["clients"])
 

@@ -75,8 +75,13 @@ class Connection:
 
 
 async def send(socket: Fd, payload: bytes, descriptors: Sequence[Fd] = ()) -> None:
-    """Send a message on a non-blocking socket, waiting while it is full."""
+    """Send a message on a non-blocking socket, waiting while it is full.
+
+    Raises BrokenPipeError or ConnectionResetError when the other side is gone, or ours was closed meanwhile.
+    """
     while True:
+        if socket.closed:
+            raise BrokenPipeError("the connection was closed")
         try:
             message.send(socket, payload, descriptors)
             return
@@ -87,11 +92,13 @@ async def send(socket: Fd, payload: bytes, descriptors: Sequence[Fd] = ()) -> No
 async def _writable(socket: Fd) -> None:
     loop = asyncio.get_running_loop()
     writable: asyncio.Future[None] = loop.create_future()
-    loop.add_writer(socket.fileno(), _resolve, writable)
-    try:
-        await writable
-    finally:
-        loop.remove_writer(socket.fileno())
+    # By a descriptor of its own: the loop keeps one callback for each, and many starts may wait for one socket.
+    with socket.duplicate() as own:
+        loop.add_writer(own.fileno(), _resolve, writable)
+        try:
+            await writable
+        finally:
+            loop.remove_writer(own.fileno())
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

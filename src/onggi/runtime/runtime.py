@@ -440,7 +440,7 @@ class Runtime:
             status = lost_status()
         try:
             await self._call(_end_cgroup, cgroup)
-        except System as error:
+        except (System, OSError) as error:
             log.error("container %s: %s", id, error)  # its removal tries again, and tells the user
         process.end(status)
         process.settle()

@@ -273,7 +273,7 @@ def test_shared_pid_namespace(engine: Engine, sleeper: str) -> None:
 
 
 def test_posture(engine: Engine) -> None:
-    """What the first instruction of a plain container sees (see security-cases C07, C23)."""
+    """What the first instruction of a plain container sees: capabilities, filter, a control group of its own."""
     done = engine.docker("run", "--rm", "busybox", "sh", "-c",
                          "grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status; cat /proc/self/cgroup", check=True)  # fmt: skip
     words = dict(line.split(":\t", 1) for line in done.stdout.splitlines() if ":\t" in line)

@@ -143,7 +143,7 @@ def test_refusals(engine: Engine, running: str, tmp_path: Path) -> None:
 
 
 def test_links_out_of_the_container_lead_nowhere(engine: Engine, running: str, tmp_path: Path) -> None:
-    """C59: what a path says is said inside; the host's files of the same names stay as they are."""
+    """What a path says is said inside; the host's files of the same names stay as they are."""
     secret = tmp_path / "secret"
     secret.write_text("the host's")
     inside(engine, running, f"mkdir -p {tmp_path.parent}; ln -s {tmp_path} /away; ln -s ../../../../..{secret} /up")
@@ -166,7 +166,7 @@ def test_links_out_of_the_container_lead_nowhere(engine: Engine, running: str, t
 
 
 def test_swapped_directories_lead_nowhere(engine: Engine, running: str, tmp_path: Path) -> None:
-    """C59: a directory and a link to the host's are exchanged all the time while archives come and go."""
+    """A directory and a link to the host's are exchanged all the time while archives come and go."""
     victim = tmp_path / "victim"
     victim.mkdir()
     (victim / "canary").write_text("unchanged")
@@ -186,7 +186,7 @@ def test_swapped_directories_lead_nowhere(engine: Engine, running: str, tmp_path
 
 
 def test_programs_of_the_container_are_not_run(engine: Engine, running: str) -> None:
-    """C60: an upload is unpacked by our decoders, whatever the container calls tar, gzip or xz."""
+    """An upload is unpacked by our decoders, whatever the container calls tar, gzip or xz."""
     inside(engine, running, "for n in tar gzip unpigz xz ps; do printf '#!/bin/sh\\ntouch /ran-$0\\n' > /bin/$n.new;"
            " chmod +x /bin/$n.new; mv /bin/$n.new /bin/$n; done")  # fmt: skip
     packed = io.BytesIO()
@@ -202,7 +202,7 @@ def test_programs_of_the_container_are_not_run(engine: Engine, running: str) -> 
 
 
 def test_fifos_and_devices_do_not_block(engine: Engine, running: str) -> None:
-    """C62"""
+    """A pipe without a writer and a device are described by their entry; neither is opened."""
     inside(engine, running, "mkdir /odd; mkfifo /odd/fifo; mknod /odd/null c 1 3; echo x > /odd/file")
     begun = time.monotonic()
     assert sorted(archive_names(engine, running, "/odd")) == ["odd", "odd/fifo", "odd/file", "odd/null"]

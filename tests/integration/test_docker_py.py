@@ -141,7 +141,7 @@ def test_exec(running: Container) -> None:
 
 
 def test_an_exec_belongs_to_one_run_of_the_container(client: docker.DockerClient, running: Container) -> None:
-    """C73"""
+    """Made before a restart, it is not started after it."""
     made = client.api.exec_create(running.id, "true")
     running.restart(timeout=10)
     with pytest.raises(NotFound) as caught:

@@ -86,7 +86,7 @@ async def dripping(request: web.Request) -> web.StreamResponse:
         await asyncio.sleep(0.05)
 
 
-# Bytes that are not what they were named (C51, C52, C53)
+# Bytes that are not what they were named
 
 
 def test_wrong_bytes_of_a_layer(tmp_path: Path) -> None:
@@ -292,7 +292,7 @@ def test_layers_from_elsewhere_are_refused(tmp_path: Path) -> None:
     attack(tmp_path, script)
 
 
-# Never coming to an end (C88)
+# Never coming to an end
 
 
 def test_endless_manifest(tmp_path: Path) -> None:
@@ -365,7 +365,7 @@ def test_endless_tags(tmp_path: Path) -> None:
     attack(tmp_path, script)
 
 
-# Pointing elsewhere (C82, C83)
+# Pointing elsewhere
 
 
 def test_redirects_end(tmp_path: Path) -> None:
@@ -525,7 +525,7 @@ def test_upload_that_shall_go_on_elsewhere(tmp_path: Path) -> None:
     attack(tmp_path, script)
 
 
-# Refusals (the registry's words are shown, but do nothing to a terminal: C76)
+# Refusals (the registry's words are shown, but do nothing to a terminal)
 
 
 def test_words_of_a_registry_are_escaped(tmp_path: Path) -> None:

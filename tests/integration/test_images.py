@@ -432,7 +432,7 @@ def test_an_image_with_containers_is_kept(
 
 
 def test_an_implied_directory_keeps_the_attributes_below_in_either_order(tmp_path: Path) -> None:
-    """C54: the layer is one for all images, and no image's directory opens another's."""
+    """The layer is one for all images, and no image's directory opens another's."""
     closed = layer([directory("root", 0o700, uid=3), directory("root/in", 0o711), file("root/in/f", b"a")])
     wide = layer([directory("root", 0o777), directory("root/in", 0o1777)])
     shared = layer([file("root/in/own", b"own"), file("new/dir/x")])
@@ -471,7 +471,6 @@ def test_the_root_directory_has_the_attributes_of_the_topmost_layer_that_describ
 
 
 def test_a_layer_unpacked_twice_at_once_is_kept_once(tmp_path: Path) -> None:
-    """C50."""
     blob = tmp_path / "blob"
     blob.write_bytes(gzip.compress(BASE))
 
@@ -510,7 +509,7 @@ def test_a_layer_that_is_another_is_refused(tmp_path: Path) -> None:
 
 
 def test_others_see_nothing_of_images(tmp_path: Path) -> None:
-    """C45: set-user-ID programs in layers are out of reach."""
+    """Set-user-ID programs in layers are out of reach."""
 
     async def work(store: Store) -> None:
         await store.load(archive(tmp_path, BASE))
@@ -523,7 +522,6 @@ def test_others_see_nothing_of_images(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
-    """C47, C128."""
     small = tmp_path / "small"
     small.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "small", str(small)], check=True)
@@ -544,8 +542,6 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_deep_and_many_files_can_be_removed(tmp_path: Path) -> None:
-    """C48."""
-
     async def work(store: Store) -> None:
         deep = file("d/" * 1200 + "f")
         await store.load(archive(tmp_path, layer([deep, *(file(f"many/{number}") for number in range(5_000))])))
@@ -556,7 +552,7 @@ def test_deep_and_many_files_can_be_removed(tmp_path: Path) -> None:
 
 
 def test_removal_spares_what_is_mounted_below(tmp_path: Path) -> None:
-    """C63: the container's directory is left when something else is mounted in it, and goes later."""
+    """The container's directory is left when something else is mounted in it, and goes later."""
     victim = tmp_path / "victim"
     victim.mkdir()
     (victim / "canary").write_text("x")
@@ -601,7 +597,7 @@ asyncio.run(main())
 
 
 def test_kill_in_the_middle_of_an_extraction_leaves_nothing(tmp_path: Path) -> None:
-    """C132: the worker ends with its engine, and the next engine deletes what it made."""
+    """The worker ends with its engine, and the next engine deletes what it made."""
     blob = tmp_path / "blob"
     blob.write_bytes(layer([file(f"f{number}", bytes(1000)) for number in range(3000)]))
     data = tmp_path / "data"
@@ -672,7 +668,7 @@ def test_blobs_of_interrupted_pulls_are_kept_for_a_day(tmp_path: Path) -> None:
 
 
 def test_an_engine_without_its_database_deletes_nothing(tmp_path: Path) -> None:
-    """C134: only what is recorded is ours to delete."""
+    """Only what is recorded is ours to delete."""
 
     async def work(store: Store) -> None:
         await store.load(archive(tmp_path, BASE))
@@ -745,7 +741,7 @@ os._exit(0)
 
 
 def test_a_worker_that_is_taken_over_reaches_nothing(tmp_path: Path) -> None:
-    """C49, with attacker's code where the decoder would be."""
+    """Attacker's code where the decoder would be."""
     inside = tmp_path / "inside"
     inside.mkdir()
     (inside / "colorsys.py").write_text("raise SystemExit('poison')")

@@ -159,7 +159,7 @@ def test_proofs(guarded: Registry, tmp_path: Path) -> None:
         bearer_token = bearer(guarded, private).removeprefix("Bearer ")
         await host.images.tag(str(image.id), Reference.parse(f"{host_name}/{private}:3"))
         await host.push(f"{host_name}/{private}:3", credentials=Credentials(registry_token=bearer_token))
-        # A second user does not profit from what the first one proved (C85).
+        # A second user does not profit from what the first one proved.
         assert (await said(host.pull(f"{host_name}/{private}:2"))).startswith("pull access denied for ")
 
     on_host(tmp_path, script)

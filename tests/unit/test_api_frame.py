@@ -237,7 +237,7 @@ async def _over_tcp(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_a_name_that_is_not_ours_is_refused_over_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
-    """C67: a web page whose name was made to point to this machine."""
+    """A web page whose name was made to point to this machine."""
     assert asyncio.run(_over_tcp(monkeypatch)) == [200, 200, 200, 200, 403, 403]
 
 
@@ -259,7 +259,6 @@ async def _slow_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_head_that_does_not_end_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """C69"""
     asyncio.run(_slow_head(tmp_path, monkeypatch))
 
 
@@ -273,7 +272,6 @@ async def _compressed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_compressed_bodies_are_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """C69"""
     asyncio.run(_compressed(tmp_path, monkeypatch))
 
 
@@ -301,7 +299,6 @@ async def _smuggled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: by
 def test_ambiguous_requests_end_the_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_text: bytes
 ) -> None:
-    """C68"""
     answer = asyncio.run(_smuggled(tmp_path, monkeypatch, request_text))
     assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
     assert b"page not found" not in answer

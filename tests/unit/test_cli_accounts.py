@@ -42,7 +42,6 @@ def test_a_broken_configuration_is_a_failure(folder: Path) -> None:
 
 
 def test_the_file_is_private_whole_and_written_through_a_link(folder: Path, tmp_path: Path) -> None:
-    """C75"""
     real = tmp_path / "elsewhere.json"
     real.write_text('{"detachKeys": "a", "unknown": {"z": 1, "b": []}}')
     real.chmod(0o644)
@@ -97,7 +96,6 @@ def test_a_helper_gives_and_keeps(folder: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_failing_helper_is_an_error_never_no_credentials(
     folder: Path, monkeypatch: pytest.MonkeyPatch, script: str, sentence: str
 ) -> None:
-    """C75"""
     _helper(folder, "bad", script, monkeypatch)
     (folder / "config.json").write_text('{"credsStore": "bad"}')
     with pytest.raises(Failure, match=sentence):

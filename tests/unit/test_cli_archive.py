@@ -1,4 +1,4 @@
-"""`cp` out of a container trusts no name in the archive (C61): nothing outside the target is read, made or changed."""
+"""`cp` out of a container trusts no name in the archive: nothing outside the target is read, made or changed."""
 
 import io
 import os

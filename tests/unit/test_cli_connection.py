@@ -241,7 +241,7 @@ def test_forms_of_an_address() -> None:
      "ftp://x", "npipe:////./pipe/x", "tcp://h:x", "tcp://h:70000", "fd://"],
 )  # fmt: skip
 def test_addresses_that_are_refused(text: str) -> None:
-    """C79 among them"""
+    """Hosts that would be options of ssh among them."""
     with pytest.raises(Failure):
         address.parse(text)
 

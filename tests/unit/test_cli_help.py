@@ -120,7 +120,6 @@ def test_the_reference_page_is_made_of_the_rows() -> None:
 def test_what_an_engine_says_does_not_steer_the_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """C76"""
     from onggi.cli.connection import Client
     from onggi.cli.failure import ResponseError
 

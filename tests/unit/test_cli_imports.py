@@ -1,4 +1,4 @@
-"""The commands that people wait for start fast: what they load is held here (style.md §10)."""
+"""The commands that people wait for start fast: what they load is held here."""
 
 import subprocess
 import sys

@@ -13,7 +13,7 @@ from onggi.cli.output import Listing, align, render, safe
 from onggi.cli.progress import bar
 
 CONTAINER = {
-    "Id": "d075d8c070e36c75a88d9a2ddec848ed4c068386f1bf71d8f2073307a4f4dd2d", "Names": ["/h5-c"], "Image": "h5bb",
+    "Id": "d075d8c070e36c75a88d9a2ddec848ed4c068386f1bf71d8f2073307a4f4dd2d", "Names": ["/cafe"], "Image": "tool",
     "ImageID": "sha256:f09380dc", "Command": "sh -c 'i=0; while true; do :; done'", "Created": int(time.time()) - 200,
     "Ports": [{"IP": "0.0.0.0", "PrivatePort": 80, "PublicPort": 18085, "Type": "tcp"},
               {"IP": "::", "PrivatePort": 80, "PublicPort": 18085, "Type": "tcp"}],
@@ -31,13 +31,13 @@ def _made(form: str, *, whole: bool = False) -> str:
 def test_the_table() -> None:
     assert _made("") == (
         "CONTAINER ID   IMAGE     COMMAND                  CREATED         NAMES\n"
-        'd075d8c070e3   h5bb      "sh -c \'i=0; while t…"   3 minutes ago   h5-c\n'
+        'd075d8c070e3   tool      "sh -c \'i=0; while t…"   3 minutes ago   cafe\n'
     )
 
 
 def test_templates() -> None:
-    assert _made("{{.ID}}\\t{{.Names}}") == "d075d8c070e3\th5-c\n"
-    assert _made('table {{.Names | upper}}\\t{{.Label "b.c-d"}}') == "NAMES     c d\nH5-C      2\n"
+    assert _made("{{.ID}}\\t{{.Names}}") == "d075d8c070e3\tcafe\n"
+    assert _made('table {{.Names | upper}}\\t{{.Label "b.c-d"}}') == "NAMES     c d\nCAFE      2\n"
     assert _made("{{.Ports}} {{.Labels}} {{.Mounts}} {{.LocalVolumes}}") == (
         "0.0.0.0:18085->80/tcp, [::]:18085->80/tcp a=1,b.c-d=2 e6c2dfa7ce5409… 1\n"
     )
@@ -50,7 +50,6 @@ def test_templates() -> None:
 
 
 def test_what_others_wrote_does_not_steer_the_terminal() -> None:
-    """C76"""
     assert safe("a\x1b[2J\r\u202eb\n", "\n") == "a\\x1b[2J\\r\\u202eb\n"
     evil = {**CONTAINER, "Names": ["/a\x1b]0;x\x07\nb"]}
     text = render(Listing(row_type(whole=False), HEADERS, ("Names",)), [evil])

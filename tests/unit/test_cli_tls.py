@@ -1,4 +1,4 @@
-"""TLS and ssh addresses: verified, half-closed, refused (C78, C79)."""
+"""TLS and ssh addresses: verified, half-closed, refused."""
 
 import os
 import socket

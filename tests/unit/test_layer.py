@@ -127,7 +127,7 @@ def test_a_directory_described_after_its_entries_gets_its_own_mode(tmp_path: Pat
     assert made.extraction.implied == []
 
 
-# Names (C39)
+# Names
 
 
 @pytest.mark.parametrize("name", ["a/b", "/a/b", "./a/b", "a//b", "a/./b", "x/../a/b", "///a/b", "a/x/../b"])
@@ -159,7 +159,7 @@ def test_names_too_long_are_refused(tmp_path: Path) -> None:
         tree.remove(here, "d")  # deeper than pytest's own clean-up can go
 
 
-# Links (C40, C41, C44)
+# Links
 
 
 def test_entries_go_through_links_of_the_layer_but_never_out(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_hard_links_are_not_followed_and_change_nothing(tmp_path: Path) -> None:
     assert stat.S_IMODE((made.root / "f").stat().st_mode) == 0o600
 
 
-# Whiteouts (C42)
+# Whiteouts
 
 
 def test_whiteouts_hide_what_is_below_and_spare_what_is_here(tmp_path: Path) -> None:

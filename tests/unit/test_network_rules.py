@@ -54,7 +54,7 @@ def test_a_host_that_was_no_router_becomes_none_for_others() -> None:
 
 def test_each_engine_has_a_table_and_links_of_its_own() -> None:
     assert table_name("onggi0") == "onggi"
-    assert table_name("og-h5-x") == "onggi_og_h5_x"
+    assert table_name("second-0") == "onggi_second_0"
     assert link_prefix("onggi0") != link_prefix("onggi1")
     name = new_port_link("onggi0")
     assert is_port_link("onggi0", name)

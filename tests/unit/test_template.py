@@ -12,7 +12,7 @@ from onggi.template.values import NullList, Row, RowType, StringMap, Struct, num
 ROW = Row(
     RowType(
         "*formatter.ContainerContext",
-        {"ID": lambda data: "d075d8c070e3", "Names": lambda data: "h5-c", "Ports": lambda data: "0.0.0.0:1->80/tcp"},
+        {"ID": lambda data: "d075d8c070e3", "Names": lambda data: "cafe", "Ports": lambda data: "0.0.0.0:1->80/tcp"},
         {"Label": lambda data, name: {"x": "y"}.get(name, "")},
     ),
     None,
@@ -22,7 +22,7 @@ ROW = Row(
 @pytest.mark.parametrize(
     ("source", "result"),
     [
-        ("{{.ID}} {{.Names}}", "d075d8c070e3 h5-c"),
+        ("{{.ID}} {{.Names}}", "d075d8c070e3 cafe"),
         ('{{.Label "x"}}|{{"x" | .Label}}|{{.Label "q"}}', "y|y|"),
         ('{{printf "%d" "x"}}', "%!d(string=x)"),
         ('{{"a" | printf "%q" | printf "%s"}}', '"a"'),
@@ -30,7 +30,7 @@ ROW = Row(
         ('{{split "a,b" ","}} {{join (split "a,b" ",") "-"}}', "[a b] a-b"),
         ('{{println "x" 1}}', "x 1\n"),
         ("{{json .Ports}}", '"0.0.0.0:1->80/tcp"'),
-        ("{{json .}}", '{"ID":"d075d8c070e3","Names":"h5-c","Ports":"0.0.0.0:1->80/tcp"}'),
+        ("{{json .}}", '{"ID":"d075d8c070e3","Names":"cafe","Ports":"0.0.0.0:1->80/tcp"}'),
         ('{{printf "%v %T %5d|%-5s|%x|%08.3f" true 1 42 "ab" "hi" 3.14159}}', "true int    42|ab   |6869|0003.142"),
         ('{{printf "%s" 1}} {{printf "%d%%" 5}} {{printf "%d"}} {{printf "x" 1}}', "%!s(int=1) 5% %!d(MISSING) x%!(EXTRA int=1)"),
         ('{{and 1 0}} {{or 0 "x"}} {{not 1}}', "0 x false"),
@@ -155,7 +155,7 @@ def test_floats(value: float, shown: str) -> None:
     ids=range(7),
 )
 def test_hostile_templates_end(source: str) -> None:
-    """C77: bounded output and time."""
+    """Bounded output and time."""
     try:
         assert len(Template(source).execute(ROW)) < 1 << 21
     except TemplateError:

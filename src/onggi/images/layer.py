@@ -400,7 +400,7 @@ def _moment(mtime_ns: int) -> int:
 
 
 def is_kept_xattr(name: bytes) -> bool:
-    """Extended attributes that a layer may set. `trusted.*` is overlayfs's own (CVE class C43), as is `user.overlay.*`
+    """Extended attributes that a layer may set. `trusted.*` is overlayfs's own, as is `user.overlay.*`
     in some mounts; of `security.*` only file capabilities mean the same on another machine.
     """
     if name.startswith(b"user."):

@@ -199,7 +199,7 @@ class TokenServer:
     def sign(self, account: str, service: str, scopes: Sequence[str]) -> str:
         access = []
         for scope in scopes:
-            kind, name, actions = scope.rsplit(":", 1)[0].split(":", 1) + [scope.rsplit(":", 1)[1]]
+            (kind, name), actions = scope.rsplit(":", 1)[0].split(":", 1), scope.rsplit(":", 1)[1]
             allowed = actions.split(",") if account else [a for a in actions.split(",") if a == "pull"]
             if account or name.startswith("public/"):
                 access.append({"type": kind, "name": name, "actions": allowed})

@@ -28,7 +28,6 @@ else:
         object_pairs_hook = None
         parse_float = float
         parse_int = int
-        memo: "dict[str, str]" = {}
 
         @staticmethod
         def parse_constant(name: str) -> float:

@@ -16,7 +16,7 @@ class Block:
 
 
 SMALL_BLOCKS = (
-    # Beside what Docker takes (172.17–31/16, 192.168/20) as long as there is room: two engines on a host stay apart.
+    # Beside what Docker takes (172.17-31/16, 192.168/20) as long as there is room: two engines on a host stay apart.
     Block(IPv4Network("10.201.0.0/16"), 24),
     Block(IPv4Network("172.31.0.0/16"), 24),
     Block(IPv4Network("192.168.0.0/16"), 24),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 GLOBAL = Command(
     "",
     "[OPTIONS] COMMAND",
-    "Containers, ten times faster",
+    "A container platform in Python, drop-in for Docker",
     run="",
     interspersed=False,
     options=(

@@ -1,5 +1,6 @@
 """An Onggi engine under test, driven by the stock docker command line and by our own; and the census after it."""
 
+import json
 import os
 import shutil
 import signal
@@ -7,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tests.peers import docker_command
 
@@ -135,3 +136,14 @@ def census(engine: Engine) -> list[str]:
     links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=False).stdout
     left.extend(f"link {line}" for line in links.splitlines() if engine.bridge in line)
     return left
+
+
+def inspected(engine: Engine, name: str) -> dict[str, Any]:
+    """What `docker inspect` says of a container."""
+    found: dict[str, Any] = json.loads(engine.docker("inspect", name, check=True).stdout)[0]
+    return found
+
+
+def state(engine: Engine, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = inspected(engine, name)["State"]
+    return found

@@ -10,11 +10,9 @@ Uploads go over plain HTTP by the standard library alone, so that they test noth
 import gzip
 import hashlib
 import http.client
-import io
 import json
 import re
 import subprocess
-import tarfile
 import threading
 import time
 from base64 import b64decode, b64encode, urlsafe_b64encode
@@ -27,8 +25,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import zstandard
 
+from tests.images import busybox_layer, directory, file, layer
+
 PROGRAM = "/usr/bin/docker-registry"
-BUSYBOX = Path("/usr/bin/busybox")
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
@@ -331,47 +330,7 @@ def compressed(data: bytes, compression: str) -> bytes:
 
 def layer_of(files: Mapping[str, bytes | None], *, mode: int = 0o644) -> bytes:
     """A layer's tar: path → content; None makes a directory."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for path, content in files.items():
-            entry = tarfile.TarInfo(path)
-            entry.mtime = 1_700_000_000
-            if content is None:
-                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
-                archive.addfile(entry)
-            else:
-                entry.size, entry.mode = len(content), mode
-                archive.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def busybox_layer() -> bytes:
-    """A root of Debian's static busybox with its commands as links."""
-    commands = subprocess.run([str(BUSYBOX), "--list"], check=True, capture_output=True, text=True).stdout.split()
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
-
-        def add(path: str, kind: bytes, mode: int, *, content: bytes = b"", target: str = "") -> None:
-            entry = tarfile.TarInfo(path)
-            entry.type, entry.mode, entry.mtime, entry.linkname = kind, mode, 1_700_000_000, target
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-
-        for directory in ("bin", "dev", "etc", "home", "proc", "root", "sys", "usr", "usr/bin", "var"):
-            add(directory, tarfile.DIRTYPE, 0o700 if directory == "root" else 0o755)
-        add("tmp", tarfile.DIRTYPE, 0o1777)
-        add("bin/busybox", tarfile.REGTYPE, 0o755, content=BUSYBOX.read_bytes())
-        for command in commands:
-            if command != "busybox":
-                add(f"bin/{command}", tarfile.LNKTYPE, 0o755, target="bin/busybox")
-        add(
-            "etc/passwd",
-            tarfile.REGTYPE,
-            0o644,
-            content=b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/false\n",
-        )
-        add("etc/group", tarfile.REGTYPE, 0o644, content=b"root:x:0:\nnogroup:x:65534:\n")
-    return buffer.getvalue()
+    return layer(directory(path) if content is None else file(path, content, mode) for path, content in files.items())
 
 
 def push_busybox(host: str, repository: str = "library/busybox", tag: str = "latest") -> PushedImage:

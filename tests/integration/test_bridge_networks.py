@@ -27,6 +27,7 @@ from onggi.network.networks import Networks
 from onggi.network.nftables import leave_docker, table_name
 from onggi.network.segment import link_prefix
 from onggi.state.database import Database
+from tests import conditions
 from tests.namespaces import (
     PATIENCE_S,
     SHORT_S,
@@ -50,14 +51,7 @@ class Events(list[tuple[str, str, str]]):
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-
-    def wait() -> None:
-        while not condition():
-            assert time.monotonic() < deadline, "it did not come about"
-            time.sleep(0.01)
-
-    await asyncio.to_thread(wait)
+    await asyncio.to_thread(conditions.until, condition)
 
 
 def links() -> list[str]:

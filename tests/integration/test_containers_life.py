@@ -1,34 +1,13 @@
 """A container's life, driven by the stock docker command line: create, start, stop, kill, pause, rename, remove."""
 
-import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.engine import Engine
-
-DEADLINE_S = 60.0
-
-
-def until(holds: Callable[[], object], what: str) -> None:
-    """Wait for a condition; the machine may be busy."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not holds():
-        assert time.monotonic() < deadline, f"waited {DEADLINE_S:.0f} s in vain: {what}"
-        time.sleep(0.05)
-
-
-def inspected(engine: Engine, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(engine.docker("inspect", name, check=True).stdout)[0]
-    return found
-
-
-def state(engine: Engine, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = inspected(engine, name)["State"]
-    return found
+from tests.conditions import until
+from tests.engine import Engine, inspected, state
 
 
 @pytest.fixture

@@ -1,25 +1,9 @@
 """Containers across the death of the engine: kill -9, start again, and all is as it was said to be."""
 
 import json
-import time
-from collections.abc import Callable
-from typing import Any
 
-from tests.engine import Engine
-
-DEADLINE_S = 60.0
-
-
-def until(holds: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not holds():
-        assert time.monotonic() < deadline, f"waited {DEADLINE_S:.0f} s in vain: {what}"
-        time.sleep(0.05)
-
-
-def state(engine: Engine, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(engine.docker("inspect", name, check=True).stdout)[0]["State"]
-    return found
+from tests.conditions import until
+from tests.engine import Engine, state
 
 
 def test_running_containers_go_on(own_engine: Engine) -> None:

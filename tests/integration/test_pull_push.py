@@ -19,8 +19,9 @@ from aiohttp import web
 from tests.engine import Engine
 from tests.hostile_registry import HostileRegistry
 from tests.http import UnixConnection
+from tests.images import busybox_layer
 from tests.peers import docker_command
-from tests.registry import PushedImage, Registry, TokenServer, busybox_layer, layer_of, push_busybox, push_image
+from tests.registry import PushedImage, Registry, TokenServer, layer_of, push_busybox, push_image
 
 PATIENCE_S = 90
 

@@ -1,37 +1,22 @@
 """kill -9 of the engine's processes under real containers, and clients that come and go by the hundred."""
 
-import json
 import os
 import signal
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.engine import Engine
+from tests.conditions import DEADLINE_S, until
+from tests.engine import Engine, state
 from tests.http import Api
 from tests.peers import docker_command
 
-DEADLINE_S = 60.0
 UPGRADED = b"\r\n\r\n"
-
-
-def until(holds: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not holds():
-        assert time.monotonic() < deadline, f"waited {DEADLINE_S:.0f} s in vain: {what}"
-        time.sleep(0.05)
-
-
-def state(engine: Engine, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(engine.docker("inspect", name, check=True).stdout)[0]["State"]
-    return found
 
 
 def parent_of(pid: int) -> int:

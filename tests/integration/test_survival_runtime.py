@@ -7,9 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -18,9 +17,9 @@ import pytest
 from onggi.errors import OnggiError
 from onggi.runtime.launch import Launcher
 from onggi.runtime.runtime import ExitStatus, LogFile, Runtime, Started
+from tests.conditions import DEADLINE_S, until
 from tests.runtime import busybox_root, client, remove_cgroups, start
 
-DEADLINE_S = 60
 COUNT = "i=0; while :; do i=$((i+1)); echo $i; done"
 """Counts as fast as it can: a lost or doubled byte is a gap in the numbers."""
 
@@ -49,13 +48,6 @@ def processes(directory: Path) -> list[str]:
                 if str(directory / "run").encode() in (entry / "cmdline").read_bytes():
                     found.append(f"{entry.name} {(entry / 'comm').read_text()}")
     return found
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def parent_of(pid: int) -> int:

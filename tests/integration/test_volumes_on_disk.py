@@ -3,8 +3,7 @@
 import asyncio
 import os
 import stat
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from onggi.volumes.volume import CreateVolume, VolumeInUse
 from onggi.volumes.volumes import Volumes
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root for mounts and owners")
-PATIENCE_S = 20.0
 
 
 class Events(list[tuple[str, str]]):
@@ -42,17 +40,6 @@ def run(work: Awaitable[None]) -> None:
             await work
 
     asyncio.run(bounded())
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-
-    def wait() -> None:
-        while not condition():
-            assert time.monotonic() < deadline, "it did not come about"
-            time.sleep(0.01)
-
-    await asyncio.to_thread(wait)
 
 
 def image_root(root: Path) -> OverlayRoot:

@@ -19,7 +19,8 @@ ALLOWED = {
               "onggi.cli.creation.request"},
     "exec x y": {"onggi.cli.table.execution", "onggi.cli.commands.exec"},
     "ps": {"onggi.cli.table.container", "onggi.cli.table.formats", "onggi.cli.commands.ps", "onggi.cli.commands.rows",
-           "onggi.cli.times", "onggi.cli.units", "onggi.cli.output", "onggi.template", "onggi.template.values"},
+           "onggi.cli.times", "onggi.cli.units", "onggi.durations", "onggi.cli.output", "onggi.template",
+           "onggi.template.values"},
 }  # fmt: skip
 _PROGRAM = """
 import sys

@@ -110,14 +110,7 @@ class Placing:
     def _file(self, entry: Entry, parent: int, name: str, reader: TarReader) -> None:
         descriptor = os.open(name, _CREATE, 0o600, dir_fd=parent)
         try:
-            if entry.sparse is not None:
-                for offset, length in entry.sparse:
-                    if length:
-                        os.lseek(descriptor, offset, os.SEEK_SET)
-                        reader.copy(descriptor, length)
-                os.ftruncate(descriptor, entry.size)
-            elif entry.size:
-                reader.copy(descriptor, entry.size)
+            reader.copy_content(descriptor, entry)
             os.fchown(descriptor, entry.uid, entry.gid)
             os.fchmod(descriptor, entry.mode & 0o7777)
             _set_xattrs(descriptor, entry.xattrs)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from onggi.durations import in_words
 from onggi.engine.container import Container
-from onggi.engine.durations import in_words
 from onggi.engine.filters import Filters
 from onggi.engine.inspection import network_documents
 from onggi.engine.lifecycle import State, is_running
@@ -32,11 +32,10 @@ def status(container: Container, now: datetime) -> str:
         return "Removal In Progress"
     if container.state is State.DEAD:
         return "Dead"
-    if container.state is State.EXITED:
-        return f"Exited ({container.exit_code}) {in_words(now - (container.finished_at or now))} ago"
-    if container.state is State.RESTARTING:
-        return f"Restarting ({container.exit_code}) {in_words(now - (container.finished_at or now))} ago"
-    up = f"Up {in_words(now - (container.started_at or now))}"
+    if container.state in (State.EXITED, State.RESTARTING):
+        ended = (now - (container.finished_at or now)).total_seconds()
+        return f"{str(container.state).capitalize()} ({container.exit_code}) {in_words(ended)} ago"
+    up = f"Up {in_words((now - (container.started_at or now)).total_seconds())}"
     if container.state is State.PAUSED:
         return f"{up} (Paused)"
     if container.health is not None:

@@ -76,7 +76,6 @@ async def _launch(engine: "Engine", container: Container) -> None:
     container.state = State.RUNNING
     container.pid, container.pid_start = started.pid, started.start_time
     container.started_at = datetime.now(UTC)
-    container.finished_at = container.finished_at if container.finished_at else None
     container.exit_code, container.error, container.oom_killed = 0, "", False
     container.waiting.clear()
     engine.spawn(exits.watch(engine, container, started.pid), name=f"watch {container.id[:12]}")

@@ -235,14 +235,7 @@ class Extraction:
             self._clear(path)
             descriptor = os.open(path, _CREATE, mode, dir_fd=self._root)
         try:
-            if entry.sparse is not None:
-                for offset, length in entry.sparse:
-                    if length:
-                        os.lseek(descriptor, offset, os.SEEK_SET)
-                        reader.copy(descriptor, length)
-                os.ftruncate(descriptor, entry.size)
-            elif entry.size:
-                reader.copy(descriptor, entry.size)
+            reader.copy_content(descriptor, entry)
             if entry.uid or entry.gid:
                 os.fchown(descriptor, entry.uid, entry.gid)
             if mode & 0o7000:  # writing and changing the owner clear these bits

@@ -160,6 +160,17 @@ class TarReader:
             self._at = at + written
             size -= written
 
+    def copy_content(self, descriptor: int, entry: "Entry") -> None:
+        """Write a regular file's content to a file that is empty, holes where the entry has them."""
+        if entry.sparse is not None:
+            for offset, length in entry.sparse:
+                if length:
+                    os.lseek(descriptor, offset, os.SEEK_SET)
+                    self.copy(descriptor, length)
+            os.ftruncate(descriptor, entry.size)
+        elif entry.size:
+            self.copy(descriptor, entry.size)
+
     def drain(self) -> None:
         """Read what follows the end of the archive, so that the whole stream is hashed."""
         size = len(self._chunk) - self._at

@@ -2,6 +2,7 @@
 
 import sys
 
+from onggi import durations
 from onggi.cli import units
 from onggi.cli.output import Listing, align, render, safe
 from onggi.template.values import RowType
@@ -115,7 +116,7 @@ def _record(record: "dict[str, Any]") -> "list[str]":
     from onggi.cli import times
 
     def ago(text: str) -> str:
-        return units.duration(times.ago(times.parse(text)[0])) + " ago" if text else ""
+        return durations.in_words(times.ago(times.parse(text)[0])) + " ago" if text else ""
 
     return [
         record["ID"][:12] + ("*" if record.get("InUse") else ""), record.get("Type", ""),

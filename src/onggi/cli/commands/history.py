@@ -2,6 +2,7 @@
 
 import sys
 
+from onggi import durations
 from onggi.cli import times, units
 from onggi.cli.commands.rows import ellipsis, short_id
 from onggi.cli.connection import quote
@@ -42,7 +43,7 @@ def _row_type(*, whole: bool, human: bool) -> RowType:
 def _since(step: "dict[str, Any]", *, human: bool) -> str:
     if not human:
         return times.local_rfc3339(step["Created"])
-    return units.duration(times.ago(step["Created"])) + " ago" if step["Created"] > 0 else "N/A"
+    return durations.in_words(times.ago(step["Created"])) + " ago" if step["Created"] > 0 else "N/A"
 
 
 def history(invocation: "Invocation", found: "Arguments") -> int:

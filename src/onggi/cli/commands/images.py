@@ -2,6 +2,7 @@
 
 import sys
 
+from onggi import durations
 from onggi.cli import times, units
 from onggi.cli.commands.rows import short_id
 from onggi.cli.connection import filters
@@ -94,7 +95,7 @@ def row_type(*, whole: bool) -> RowType:
 
 
 def since(created: int) -> str:
-    return "N/A" if created <= 0 else units.duration(times.ago(created)) + " ago"
+    return "N/A" if created <= 0 else durations.in_words(times.ago(created)) + " ago"
 
 
 def images(invocation: "Invocation", found: "Arguments") -> int:

@@ -2,6 +2,7 @@
 
 import sys
 
+from onggi import durations
 from onggi.cli import times, units
 from onggi.cli.commands.rows import ellipsis, pairs, short_id
 from onggi.cli.connection import filters
@@ -103,7 +104,7 @@ def row_type(*, whole: bool) -> RowType:
             data.get("Command") or "" if whole else ellipsis(data.get("Command") or "", 20)
         ),
         "CreatedAt": lambda data: times.local(data["Created"]),
-        "RunningFor": lambda data: units.duration(times.ago(data["Created"])) + " ago",
+        "RunningFor": lambda data: durations.in_words(times.ago(data["Created"])) + " ago",
         "Ports": lambda data: ports(data.get("Ports") or ()),
         "State": lambda data: data.get("State") or "",
         "Status": lambda data: data.get("Status") or "",

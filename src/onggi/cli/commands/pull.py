@@ -26,6 +26,18 @@ def reference(text: str) -> "Reference":
         raise Failure(str(error)) from None
 
 
+def _named(text: str, *, all_tags: bool, quiet: bool) -> "Reference":
+    """The image that is named, with the default tag where none is given; that is said unless `quiet`."""
+    image = reference(text)
+    if all_tags and (image.tag or image.digest):
+        raise Failure("tag can't be used with --all-tags/-a")
+    if not all_tags and not image.tag and not image.digest:
+        image = image.with_default_tag()
+        if not quiet:
+            sys.stdout.write(f"Using default tag: {image.tag}\n")
+    return image
+
+
 def refuse_trust(found: "Arguments") -> None:
     """Docker Content Trust is not there; whoever relies on it must not be left to believe that it checks."""
     asked = os.environ.get("DOCKER_CONTENT_TRUST", "") in ("1", "t", "T", "true", "TRUE", "True")
@@ -65,14 +77,8 @@ def fetch(
 
 def pull(invocation: "Invocation", found: "Arguments") -> int:
     refuse_trust(found)
-    image = reference(found.words[0])
     all_tags, quiet = found.flag("all-tags"), found.flag("quiet")
-    if all_tags and (image.tag or image.digest):
-        raise Failure("tag can't be used with --all-tags/-a")
-    if not all_tags and not image.tag and not image.digest:
-        image = image.with_default_tag()
-        if not quiet:
-            sys.stdout.write(f"Using default tag: {image.tag}\n")
+    image = _named(found.words[0], all_tags=all_tags, quiet=quiet)
     try:
         fetch(invocation, image, platform=found.text("platform"), all_tags=all_tags, quiet=quiet)
     finally:
@@ -87,14 +93,8 @@ def push(invocation: "Invocation", found: "Arguments") -> int:
     from onggi.jsontext import dumps
 
     refuse_trust(found)
-    image = reference(found.words[0])
     all_tags, quiet = found.flag("all-tags"), found.flag("quiet")
-    if all_tags and (image.tag or image.digest):
-        raise Failure("tag can't be used with --all-tags/-a")
-    if not all_tags and not image.tag and not image.digest:
-        image = image.with_default_tag()
-        if not quiet:
-            sys.stdout.write(f"Using default tag: {image.tag}\n")
+    image = _named(found.words[0], all_tags=all_tags, quiet=quiet)
     query: dict[str, Any] = {} if all_tags else {"tag": image.tag or ""}
     if found.given("platform"):
         names = normal(found.text("platform")).split("/")

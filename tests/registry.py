@@ -99,7 +99,10 @@ class Registry:
 
 
 class Certificate:
-    """A self-signed certificate for 127.0.0.1, and its key. `asked_of_clients`: they must show the same one."""
+    """A self-signed certificate for 127.0.0.1 and registry.invalid, and its key.
+
+    `asked_of_clients`: they must show the same one.
+    """
 
     def __init__(self, directory: Path, *, asked_of_clients: bool = False) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -107,7 +110,7 @@ class Certificate:
         self.asked_of_clients = asked_of_clients
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=onggi-test",
-             "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(self.key), "-out", str(self.path)],
+             "-addext", "subjectAltName=IP:127.0.0.1,DNS:registry.invalid", "-keyout", str(self.key), "-out", str(self.path)],
             check=True, capture_output=True,
         )  # fmt: skip
 

@@ -15,6 +15,7 @@ from onggi.images.image import Image
 from onggi.images.images import Images
 from onggi.images.remote.endpoint import RegistryOptions
 from onggi.images.remote.http import Deadlines
+from onggi.images.remote.proxy import Proxies
 from onggi.images.transfer import Transfer
 from onggi.oci.platform import parse_platform
 from onggi.oci.reference import Reference
@@ -30,13 +31,16 @@ class Host:
     def __init__(
         self, directory: Path, *, deadlines: Deadlines = IMPATIENT, mirrors: Sequence[str] = (),
         insecure: Sequence[str] = ("127.0.0.0/8",), certificates: Sequence[Path] = (),
+        proxies: Proxies | None = None,
     ) -> None:  # fmt: skip
         self.directory = directory
         self.blobs = DirectoryStore(directory / "content")
         self.database = Database(directory / "state.db")
         self.events: list[tuple[str, str, str]] = []
         self.images = Images(directory, self.database, self.blobs, self._publish, lambda _: ())
-        options = RegistryOptions(insecure=insecure, mirrors=mirrors, certificates=certificates)
+        options = RegistryOptions(
+            insecure=insecure, mirrors=mirrors, certificates=certificates, proxies=proxies or Proxies()
+        )
         self.transfer = Transfer(self.images, self.blobs, self._publish, options, deadlines=deadlines)
         self._stack = AsyncExitStack()
 

@@ -46,6 +46,40 @@ def test_the_file_fills_what_the_command_line_leaves(tmp_path: Path) -> None:
     assert settings.mtu == 1400
 
 
+def test_proxies_come_from_the_environment_until_they_are_configured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTPS_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", "http://outside:1")
+    monkeypatch.setenv("https_proxy", "http://outside:2")
+    monkeypatch.setenv("no_proxy", "here")
+    settings = read([]).settings
+    assert (settings.http_proxy, settings.https_proxy) == ("http://outside:1", "http://outside:2")
+    assert settings.no_proxy == "here"
+    file = tmp_path / "daemon.json"
+    file.write_text('{"proxies": {"https-proxy": "http://file:3", "no-proxy": ""}}')
+    settings = read(["--config-file", str(file), "--http-proxy", "flag:4"]).settings
+    assert (settings.http_proxy, settings.https_proxy, settings.no_proxy) == ("flag:4", "http://file:3", "")
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "sentence"),
+    [
+        ('{"http-proxy": "p:1"}', [], 'http-proxy belongs into the object "proxies"'),
+        ('{"proxies": "p:1"}', [], "proxies must be an object of strings"),
+        ('{"proxies": {"ftp-proxy": "p:1"}}', [],
+         "the following directives don't match any configuration option: proxies.ftp-proxy"),
+    ],
+)  # fmt: skip
+def test_proxies_that_the_file_gives_wrongly(tmp_path: Path, content: str, arguments: list[str], sentence: str) -> None:
+    file = tmp_path / "daemon.json"
+    file.write_text(content)
+    with pytest.raises(InvalidParameter) as refusal:
+        read(["--config-file", str(file), *arguments])
+    assert str(refusal.value) == f"unable to configure the daemon with file {file}: {sentence}"
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

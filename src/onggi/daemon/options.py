@@ -5,6 +5,7 @@ An option given both on the command line and in the file is refused, as dockerd 
 
 import argparse
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import AddressValueError, IPv4Interface, IPv4Network, NetmaskValueError
@@ -13,6 +14,7 @@ from typing import Any
 
 from onggi.engine.settings import AddressPool, Settings
 from onggi.errors import InvalidParameter
+from onggi.images.remote.proxy import Proxies
 
 DEFAULT_CONFIG_FILE = Path("/etc/onggi/daemon.json")
 DEFAULT_HOST = "unix:///run/onggi/onggi.sock"
@@ -74,6 +76,9 @@ OPTIONS = (
     Option("dns-opt", "dns-opts", "DNS options to use", many=True),
     Option("insecure-registry", "insecure-registries", "Enable insecure registry communication", many=True),
     Option("registry-mirror", "registry-mirrors", "Preferred registry mirror", many=True),
+    Option("http-proxy", "http-proxy", "HTTP proxy URL to use for outgoing traffic"),
+    Option("https-proxy", "https-proxy", "HTTPS proxy URL to use for outgoing traffic"),
+    Option("no-proxy", "no-proxy", "Comma-separated list of hosts or IP addresses for which the proxy is skipped"),
     Option("max-concurrent-downloads", "max-concurrent-downloads", "Set the max concurrent downloads"),
     Option("max-concurrent-uploads", "max-concurrent-uploads", "Set the max concurrent uploads"),
     Option("log-driver", "log-driver", "Default driver for container logs"),
@@ -92,6 +97,7 @@ OPTIONS = (
     Option("tlskey", "tlskey", "Path to TLS key file"),
 )
 BY_KEY = {option.key: option for option in OPTIONS}
+_PROXY_KEYS = frozenset({"http-proxy", "https-proxy", "no-proxy"})
 LEVELS = ("debug", "info", "warn", "error", "fatal")
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
@@ -135,6 +141,7 @@ def _from_file(path: Path, *, required: bool) -> dict[str, Any]:
         raise InvalidParameter(f"unable to configure the daemon with file {path}: {error}") from error
     if not isinstance(found, dict):
         raise InvalidParameter(f"unable to configure the daemon with file {path}: it must hold one JSON object")
+    found |= _proxies(path, found)
     unknown = sorted(set(found) - set(BY_KEY))
     if unknown:
         raise InvalidParameter(
@@ -142,6 +149,23 @@ def _from_file(path: Path, *, required: bool) -> dict[str, Any]:
             f"any configuration option: {', '.join(unknown)}"
         )
     return found
+
+
+def _proxies(path: Path, found: dict[str, Any]) -> dict[str, str]:
+    """The settings of the object `proxies`, which is taken out of `found`: three options stand in it, as for dockerd."""
+    if flat := sorted(set(found) & _PROXY_KEYS):
+        raise InvalidParameter(
+            f'unable to configure the daemon with file {path}: {flat[0]} belongs into the object "proxies"'
+        )
+    given = found.pop("proxies", {})
+    if not isinstance(given, dict) or not all(isinstance(text, str) for text in given.values()):
+        raise InvalidParameter(f"unable to configure the daemon with file {path}: proxies must be an object of strings")
+    if unknown := sorted(set(given) - _PROXY_KEYS):
+        raise InvalidParameter(
+            f"unable to configure the daemon with file {path}: the following directives don't match "
+            f"any configuration option: {', '.join(f'proxies.{key}' for key in unknown)}"
+        )
+    return given
 
 
 def _truth(key: str, value: object) -> bool:
@@ -251,6 +275,9 @@ SETTINGS: dict[str, tuple[str, Callable[[str, object], object]]] = {
     "dns-search": ("dns_search", _texts),
     "dns-opts": ("dns_options", _texts),
     "registry-mirrors": ("registry_mirrors", _texts),
+    "http-proxy": ("http_proxy", lambda _, value: str(value)),
+    "https-proxy": ("https_proxy", lambda _, value: str(value)),
+    "no-proxy": ("no_proxy", lambda _, value: str(value)),
     "max-concurrent-downloads": ("max_concurrent_downloads", lambda key, value: _number(key, value, least=1)),
     "max-concurrent-uploads": ("max_concurrent_uploads", lambda key, value: _number(key, value, least=1)),
     "log-driver": ("log_driver", lambda _, value: str(value)),
@@ -298,6 +325,10 @@ def read(arguments: Sequence[str]) -> Configuration:
     for key, (field, convert) in SETTINGS.items():
         if key in given:
             changes[field] = convert(key, given[key])
+    for key in _PROXY_KEYS - set(given):  # what is configured comes before the environment
+        name = key.replace("-", "_")
+        changes[name] = os.environ.get(name.upper(), "") or os.environ.get(name, "")
+    Proxies(*(changes[name] for name in ("http_proxy", "https_proxy", "no_proxy")))  # refuse now what can't be used
     if "insecure-registries" in given:
         changes["insecure_registries"] = (
             *settings.insecure_registries,

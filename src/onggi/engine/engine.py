@@ -25,6 +25,7 @@ from onggi.engine.system_info import SystemInfo
 from onggi.engine.watch import DirectoryWatch
 from onggi.images.images import ContainerUse, Images
 from onggi.images.remote.endpoint import RegistryOptions
+from onggi.images.remote.proxy import Proxies
 from onggi.images.snapshot import Snapshots
 from onggi.images.transfer import Transfer
 from onggi.linux import capability
@@ -90,6 +91,7 @@ class Engine:
                 mirrors=settings.registry_mirrors,
                 most_downloads=settings.max_concurrent_downloads,
                 most_uploads=settings.max_concurrent_uploads,
+                proxies=Proxies(settings.http_proxy, settings.https_proxy, settings.no_proxy),
             )
             self.transfer = await enter(Transfer(self.images, blobs, publish, options))
             self.volumes = await enter(Volumes(settings.data_root / "volumes", self.database, publish))

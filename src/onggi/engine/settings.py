@@ -41,6 +41,10 @@ class Settings:
     """Host, host:port or network that may be spoken to in plain HTTP or with an unknown certificate."""
     registry_mirrors: tuple[str, ...] = ()
     """Base URLs asked before docker.io."""
+    http_proxy: str = ""
+    https_proxy: str = ""
+    no_proxy: str = ""
+    """Proxies for what the engine itself fetches: pulls, pushes, searches, `import URL`. Containers do not see them."""
     max_concurrent_downloads: int = 4
     max_concurrent_uploads: int = 5
     log_driver: str = "json-file"

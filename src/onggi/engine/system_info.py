@@ -128,9 +128,9 @@ class SystemInfo:
             "MemTotal": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
             "GenericResources": None,
             "DockerRootDir": str(settings.data_root),
-            "HttpProxy": _without_password(_environment("HTTP_PROXY")),
-            "HttpsProxy": _without_password(_environment("HTTPS_PROXY")),
-            "NoProxy": _environment("NO_PROXY"),
+            "HttpProxy": _without_password(settings.http_proxy),
+            "HttpsProxy": _without_password(settings.https_proxy),
+            "NoProxy": settings.no_proxy,
             "Name": socket.gethostname(),
             "Labels": list(settings.labels),
             "ExperimentalBuild": False,
@@ -245,10 +245,6 @@ def _registries(insecure: Sequence[str], mirrors: Sequence[str]) -> Mapping[str,
         "docker.io": {"Name": "docker.io", "Mirrors": list(mirrors), "Secure": True, "Official": True}
     }
     return {"IndexConfigs": configurations, "InsecureRegistryCIDRs": networks, "Mirrors": list(mirrors)}
-
-
-def _environment(name: str) -> str:
-    return os.environ.get(name, "") or os.environ.get(name.lower(), "")
 
 
 def _without_password(url: str) -> str:

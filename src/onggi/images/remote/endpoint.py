@@ -9,7 +9,7 @@ mirrors for any registry (see `hosts_file`).
 import asyncio
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from yarl import URL
 from onggi.errors import InvalidParameter
 from onggi.images.remote.address import Scope, beside, is_special, look_up
 from onggi.images.remote.hosts_file import ConfiguredHost, HostsFile, read_hosts_file
+from onggi.images.remote.proxy import Proxies
 from onggi.images.remote.trust import Trust
 from onggi.oci.reference import DOCKER_HUB
 
@@ -37,6 +38,7 @@ class RegistryOptions:
     """Directories that hold HOST[:PORT]/{*.crt, *.cert, *.key}."""
     most_downloads: int = 4
     most_uploads: int = 5
+    proxies: Proxies = field(default_factory=Proxies)
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,6 +192,8 @@ def _why(error: BaseException) -> str:
         return f"tls: failed to verify certificate: {_tls_words(error.certificate_error)}"
     if isinstance(error, aiohttp.ClientConnectorSSLError):
         return f"tls: {_tls_words(error.os_error)}"
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"proxyconnect tcp: the proxy answers {error.status} {printable(error.message)}".rstrip()
     if isinstance(error, aiohttp.ClientConnectorError):
         host = f"[{error.host}]" if ":" in error.host else error.host
         words = {
@@ -200,7 +202,8 @@ def _why(error: BaseException) -> str:
             errno.EHOSTUNREACH: "connect: no route to host",
             errno.ETIMEDOUT: "connect: connection timed out",
         }.get(error.os_error.errno or 0, str(error.os_error))
-        return f"dial tcp {host}:{error.port}: {words}"
+        through = "proxyconnect tcp: " if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
+        return f"{through}dial tcp {host}:{error.port}: {words}"
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return "dial tcp: i/o timeout"
     if isinstance(error, TimeoutError):

@@ -1,7 +1,8 @@
-"""HTTP for the registry client: no cookies, no proxies or passwords from the environment, no decompression, no
-redirects by itself; each request with deadlines, and kept to the addresses that its caller allows."""
+"""HTTP for the registry client: no cookies, no passwords from the environment, no decompression, no redirects by
+itself; each request with deadlines, through the proxy that is set, and kept to the addresses that its caller allows."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ import onggi
 from onggi.errors import InvalidParameter
 from onggi.images.remote.address import AddressRefused, Scope, ScopedResolver, beside, look_up, scope_of_literal
 from onggi.images.remote.failure import Misbehaved, TooSlow, answer, printable, unreachable
+from onggi.images.remote.proxy import Proxies
 
 _BUFFER_BYTES = 512 * 1024
 _ERROR_LIMIT_BYTES = 64 * 1024
@@ -46,10 +48,11 @@ class Deadlines:
 class Http:
     """The connections of one engine to registries. Connections are kept apart by the addresses they may go to."""
 
-    def __init__(self, deadlines: Deadlines, verified: ssl.SSLContext) -> None:
+    def __init__(self, deadlines: Deadlines, verified: ssl.SSLContext, proxies: Proxies | None = None) -> None:
         self.deadlines = deadlines
         self.verified = verified
         """For hosts that the daemon was told nothing about: the system's authorities."""
+        self._proxies = proxies or Proxies()
         self._sessions: dict[frozenset[Scope] | None, aiohttp.ClientSession] = {}
 
     def _session(self, allowed: frozenset[Scope] | None) -> aiohttp.ClientSession:
@@ -94,9 +97,13 @@ class Http:
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=self.deadlines.connect_s, sock_read=reply_s or self.deadlines.idle_s
         )
+        proxy = self._proxies.of(url)
+        if proxy is not None:
+            await _check_behind_proxy(url, allowed)
+            allowed = None  # the connection goes to the proxy, which the administrator named
         try:
             async with self._session(allowed).request(
-                method, url, ssl=tls, headers=headers, data=body, timeout=timeout, allow_redirects=False
+                method, url, ssl=tls, headers=headers, data=body, timeout=timeout, allow_redirects=False, proxy=proxy
             ) as response:
                 yield response
         except aiohttp.ClientError as error:
@@ -134,6 +141,16 @@ class Http:
             raise TooSlow(
                 f'{method.capitalize()} "{url.with_query(None)}": no whole answer within {self.deadlines.document_s:g} seconds'
             ) from error
+
+
+async def _check_behind_proxy(url: URL, allowed: frozenset[Scope] | None) -> None:
+    """Raises AddressRefused where this machine's own look-up says so. What it can't look up, the proxy judges alone."""
+    if allowed is None:
+        return
+    try:
+        await ScopedResolver(allowed).resolve(url.host or "", url.port or 0)
+    except socket.gaierror:
+        return
 
 
 def check_web(url: URL) -> None:

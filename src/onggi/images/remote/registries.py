@@ -21,12 +21,14 @@ class Registries:
 
     def __init__(self, options: RegistryOptions, deadlines: Deadlines | None = None) -> None:
         self._endpoints = Endpoints(options)
+        self._proxies = options.proxies
         self._deadlines = deadlines or Deadlines()
         self._http: Http | None = None
 
     async def __aenter__(self) -> Self:
         # Reads all the system's authorities: 15 ms.
-        self._http = Http(self._deadlines, await asyncio.to_thread(ssl.create_default_context))
+        verified = await asyncio.to_thread(ssl.create_default_context)
+        self._http = Http(self._deadlines, verified, self._proxies)
         return self
 
     async def __aexit__(

@@ -124,6 +124,19 @@ def test_an_exec_is_born_in_the_container() -> None:
     assert 'JoinProcess file="pidfd" namespaces=["mount","network","ipc","uts","cgroup"]' in compiled.describe()
 
 
+def test_where_somebody_may_trace_an_exec_is_born_last() -> None:
+    tracer = process(capabilities=oci.Capabilities(bounding=("CAP_SYS_PTRACE",)))
+    assert tracer.process is not None
+    compiled = names(plan.plan_exec(tracer.process, tracer, HOST))
+    assert compiled[-3:] == ["Fork", "NewSession", "Execute"]
+    assert compiled.index("Clone") < compiled.index("EnterForChildren") < compiled.index("JoinProcess")
+    assert {"SetCapabilities", "SetStreams", "BecomeUser"} <= set(compiled[compiled.index("JoinProcess") :])
+    linux = oci.Linux(namespaces=(oci.Namespace("mount"), oci.Namespace("pid", "/proc/1/ns/pid")))
+    shared = spec(linux=linux)
+    assert shared.process is not None
+    assert "Fork" in names(plan.plan_exec(shared.process, shared, HOST))
+
+
 def test_a_directory_can_be_the_root() -> None:
     assert "BindRoot" in names(plan.plan(spec(root=oci.Root("rootfs", True)), HOST, DirectoryRoot("/b/rootfs")))
     assert "ReadOnlyRoot" in names(plan.plan(spec(root=oci.Root("rootfs", True)), HOST, DirectoryRoot("/b/rootfs")))

@@ -7,6 +7,7 @@ spawn (shim)                              child
     "map" "hooks" "state"   answers            asks, waits
     "console"       keeps the pty's master    sends it
     "ready"         returns                   waits for `start` (OCI create)
+    "born"          its child is the one      ends: a plan with Fork
     "failed"        raises StartFailure       ends
     end of file     returns                   execve has closed the child's end
 """
@@ -114,10 +115,13 @@ def spawn(plan: "list[Any]", files: "dict[str, int]", *, hooks: "Hooks | None" =
         assert pidfd is not None
         theirs.close()
         child = Child(pid, pidfd, 0, None)
+        parent = os.getppid() if sibling else os.getpid()
         with child:
             _return(setup)
             child.start_time = process.start_time(pid)
-            _serve(ours, child, hooks or Hooks())
+            _serve(ours, child, hooks or Hooks(), parent)
+        if child.pid != pid and not sibling:
+            os.waitpid(pid, 0)
         return child
     except BaseException:
         theirs.close()
@@ -146,7 +150,7 @@ def _return(setup: Setup) -> None:
             process.setns(namespace)
 
 
-def _serve(channel: Fd, child: Child, hooks: Hooks) -> None:
+def _serve(channel: Fd, child: Child, hooks: Hooks, parent: int) -> None:
     """Answer the child until its program runs, it waits for `start`, or it has failed."""
     while True:
         received = message.receive(channel)
@@ -159,6 +163,8 @@ def _serve(channel: Fd, child: Child, hooks: Hooks) -> None:
             raise StartFailure.load(words[1])
         elif words[0] == "ready":
             return
+        elif words[0] == "born" and len(received.descriptors) == 1:
+            _succeed(child, received.descriptors[0], parent)
         elif words[0] == "map":
             _map_users(child.pid, words[1], words[2])
             message.send(channel, b'["go"]')
@@ -167,6 +173,30 @@ def _serve(channel: Fd, child: Child, hooks: Hooks) -> None:
         else:
             received.close()
             raise StartFailure("Clone", 0, f"the child speaks of {words[0]!r}", 128)
+
+
+def _succeed(child: Child, pidfd: Fd, parent: int) -> None:
+    """Its own child takes the child's place, which ends. Only a child of `parent` can: who traces it may send as well."""
+    pid = _pid_of(pidfd)
+    if pid <= 0 or pid in {child.pid, os.getpid()} or _parent_of(pid) != parent:
+        pidfd.close()
+        raise StartFailure("Fork", 0, "the child names a process that is not its own", 128)
+    child.pidfd.close()
+    child.pid, child.pidfd = pid, pidfd
+    child.start_time = process.start_time(pid)
+
+
+def _pid_of(pidfd: Fd) -> int:
+    """-1 when it has ended; 0 when it is not seen from here."""
+    with open(f"/proc/self/fdinfo/{pidfd.fileno()}", encoding="ascii") as text:
+        found = [line.split()[1] for line in text if line.startswith("Pid:")]
+    return int(found[0]) if found else 0
+
+
+def _parent_of(pid: int) -> int:
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        text = file.read()
+    return int(text[text.rindex(b")") + 2 :].split()[1])
 
 
 def _hooks_answer(question: str, kind: str, pid: int, hooks: Hooks) -> bytes:

@@ -114,6 +114,22 @@ class Clone(Step):
         raise AssertionError("spawn makes the child itself")
 
 
+class Fork(Step):
+    """Fork into the pid namespace that was entered. The child carries on, confined already; this process ends.
+
+    Where somebody inside may trace others, nothing is seen there before it holds no more than they do themselves
+    (CVE-2016-9962: being undumpable does not stop CAP_SYS_PTRACE).
+    """
+
+    def execute(self, setup: Setup) -> None:
+        pid, pidfd = process.fork_sibling()
+        if pidfd is None:
+            return
+        with pidfd:
+            setup.tell("born", pid, descriptors=(pidfd,))
+        os._exit(0)
+
+
 class MapUsers(Step):
     """Wait until the parent has written the user namespace's maps, then be its root."""
 

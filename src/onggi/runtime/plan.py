@@ -115,7 +115,8 @@ def plan(
 def plan_exec(process: Process, spec: Spec, host: Host) -> Plan:
     """The plan that runs `process` in the running container of `spec`; for `join.spawn`.
 
-    What `process` does not say of capabilities is as for the container's own process.
+    What `process` does not say of capabilities is as for the container's own process. Where somebody in the
+    container's pid namespace may trace others, the process is born there last, when it is confined.
     """
     linux = spec.linux or Linux()
     if not process.args:
@@ -124,15 +125,20 @@ def plan_exec(process: Process, spec: Spec, host: Host) -> Plan:
     group = linux.cgroups_path
     joined = [kind for kind in _NAMESPACES if kind not in {"pid", "time"} and (kind != "user" or kind in spaces)]
     container = spec.process.capabilities if spec.process is not None else None
+    entered = [
+        namespaces.EnterForChildren("pid", "", "pidfd"),
+        *([namespaces.EnterForChildren("time", "", "pidfd")] if "time" in spaces else []),
+    ]
+    born_last = _traced(spaces, container)
     return Plan(
         (
             *([namespaces.OpenCgroup(group)] if group else []),
-            namespaces.EnterForChildren("pid", "", "pidfd"),
-            *([namespaces.EnterForChildren("time", "", "pidfd")] if "time" in spaces else []),
+            *(() if born_last else entered),
             namespaces.Clone([]),
             processes.DieWithParent(),
             processes.HideFromTracers(),
             *([namespaces.JoinCgroup(group)] if group else []),
+            *(entered if born_last else ()),
             namespaces.JoinProcess("pidfd", joined),
             *([mounts.OpenConsole(*_console_size(process), False)] if process.terminal else []),
             *_process(
@@ -142,10 +148,17 @@ def plan_exec(process: Process, spec: Spec, host: Host) -> Plan:
                 make_directory=False,
                 only_root=bool(process.user.username),
                 capabilities=process.capabilities or container,
+                born_last=born_last,
             ),
             processes.Execute(list(process.args)),
         )
     )
+
+
+def _traced(spaces: Mapping[str, str], container: Capabilities | None) -> bool:
+    """Whether a process in the pid namespace may have CAP_SYS_PTRACE over ours: it is also another's, or was given it."""
+    shared = spaces.get("pid", "the host's") != ""
+    return shared or (container is not None and "CAP_SYS_PTRACE" in container.bounding)
 
 
 def _namespaces(linux: Linux) -> dict[str, str]:
@@ -356,6 +369,7 @@ def _process(
     make_directory: bool,
     only_root: bool,
     capabilities: Capabilities | None = None,
+    born_last: bool = False,
 ) -> list[Step]:
     """From the new root to the threshold of execve."""
     user = process.user
@@ -367,13 +381,14 @@ def _process(
         raise Unsupported("SELinux labels are not offered")
     if process.scheduler is not None or process.io_priority is not None or process.exec_cpu_affinity is not None:
         raise Unsupported("scheduler, ioPriority and execCPUAffinity are not offered")
+    session = (processes.NewSession(process.terminal),)
     return [
         *([processes.SetLimits(_rlimits(process))] if process.rlimits else []),
         *([processes.SetOomScore(process.oom_score_adj)] if process.oom_score_adj is not None else []),
         *_personality(linux),
         *_apparmor(process, host),
         processes.NewKeyring(),
-        processes.NewSession(),
+        *(() if born_last else session),
         processes.ResolveUser(
             user.username,
             user.uid,
@@ -397,6 +412,7 @@ def _process(
             only_root,
         ),
         processes.FindProgram(process.args[0], list(process.env)),
+        *((namespaces.Fork(), *session) if born_last else ()),
     ]
 
 

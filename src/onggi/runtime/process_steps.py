@@ -91,10 +91,13 @@ class SetAppArmorProfile(Step):
 class NewSession(Step):
     """A session of its own: no way back to the caller's terminal; the container's pty is its controlling terminal."""
 
+    FIELDS = ("terminal",)
+    terminal: bool
+
     def execute(self, setup: Setup) -> None:
         os.setsid()
-        if setup.terminal is not None:
-            terminal.make_controlling(setup.terminal)
+        if self.terminal:
+            terminal.make_controlling(0 if setup.terminal is None else setup.terminal)  # 0: after `SetStreams`
 
 
 class NewKeyring(Step):

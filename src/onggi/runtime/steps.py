@@ -63,7 +63,7 @@ class Setup:
         self.channel: Fd | None = None
         """To the parent, in the child."""
         self.namespaces: list[Fd] = []
-        """What the shim has to return to after the clone."""
+        """Those of the caller, where a step has entered others: what the shim has to return to after the clone."""
         self.cgroup: Fd | None = None
         """The v2 group the child is born into."""
         self.root: Fd | None = None
@@ -90,11 +90,13 @@ class Setup:
 
     def forget(self) -> None:
         """Every descriptor but the channel has been closed by number: nothing here may close one again."""
-        for owned in (self.root, self.proc, self.dev, self.null, self.terminal, *self.sources.values()):
+        own = (self.root, self.proc, self.dev, self.null, self.terminal, self.cgroup)
+        for owned in (*own, *self.sources.values(), *self.namespaces):
             if owned is not None and not owned.closed:
                 owned.take()
-        self.root = self.proc = self.dev = self.null = self.terminal = None
+        self.root = self.proc = self.dev = self.null = self.terminal = self.cgroup = None
         self.sources = {}
+        self.namespaces = []
 
     def root_fd(self) -> Fd:
         if self.root is None:

@@ -24,6 +24,7 @@ from onggi.api import (
     pull,
     system,
     unoffered,
+    verify,
     volumes,
 )
 from onggi.api.failure import reply_to
@@ -54,6 +55,7 @@ _RESOURCES = (
     pull,
     volumes,
     unoffered,
+    verify,
 )
 """Add a resource's module here."""
 

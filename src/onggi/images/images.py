@@ -138,6 +138,24 @@ class Images:
         own = chains(tuple(image.config.diff_ids))
         return sum(size for chain, size in zip(own, self.layer_sizes(image), strict=True) if chain in shared)
 
+    def layer_directory(self, diff_id: Digest) -> Path | None:
+        """Where a layer lies; None when it is not there."""
+        layer = self._layer(diff_id)
+        return self.data_root / layer.directory if layer else None
+
+    def blobs_of(self, image: Image) -> Sequence[Digest]:
+        """All that the image needs in the content store."""
+        return self._database.read(lambda connection: names.blobs_of(connection, image.id))
+
+    def running_on(self, diff_id: Digest) -> Sequence[str]:
+        """The IDs of running containers that have this layer."""
+        return [
+            user.id
+            for container_id, image_id in self.snapshots.standing_on(diff_id)
+            for user in self._containers_of(image_id)
+            if user.id == container_id and user.running
+        ]
+
     def layer_directories(self, image: Image) -> Sequence[str]:
         """Where its layers lie, topmost first."""
         return [str(self.data_root / layer.directory) for layer in reversed(self._layers(image))]

@@ -228,6 +228,12 @@ def children(connection: sqlite3.Connection, image_id: str) -> Sequence[str]:
     return [row["id"] for row in connection.execute("SELECT id FROM images WHERE parent = ?", (image_id,))]
 
 
+def blobs_of(connection: sqlite3.Connection, image_id: str) -> list[Digest]:
+    """All that the image needs in the content store."""
+    rows = connection.execute("SELECT digest FROM image_blobs WHERE image_id = ? ORDER BY digest", (image_id,))
+    return [Digest(row["digest"]) for row in rows]
+
+
 def used_blobs(connection: sqlite3.Connection) -> set[str]:
     """Every blob that an image needs or a lease holds."""
     rows = connection.execute(

@@ -9,7 +9,7 @@ The row in `snapshots` comes before the directory, and goes in the transaction t
 import asyncio
 import os
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from onggi.images.changes import Change
 from onggi.images.image import Image, NoSuchImage
 from onggi.images.layers import Attributes, Layer
 from onggi.images.rubbish import Rubbish
+from onggi.oci.digest import Digest
 from onggi.oci.root import OverlayRoot
 from onggi.state.database import Database
 
@@ -115,6 +116,17 @@ class Snapshots:
             raise NotFound(f"container {container_id} has no file system")
         found: str = row["directory"]
         return found
+
+    def standing_on(self, layer: Digest) -> Sequence[tuple[str, Digest]]:
+        """The containers whose root file system has this layer, each with its image."""
+        rows = self._database.read(
+            lambda connection: connection.execute(
+                "SELECT DISTINCT container_id, image_id FROM snapshots "
+                "JOIN layer_uses ON user_id = 'container:' || container_id WHERE layer_key = ?",
+                (layer,),
+            ).fetchall()
+        )
+        return [(row["container_id"], Digest(row["image_id"])) for row in rows]
 
     async def remove(self, container_id: str) -> None:
         """Forget the container's directories; they are deleted in the background. Idempotent."""

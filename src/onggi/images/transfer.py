@@ -21,6 +21,7 @@ from onggi.images.remote.http import Deadlines
 from onggi.images.remote.registries import Registries
 from onggi.images.remote.repository import Repository
 from onggi.images.search import SearchResult, search
+from onggi.images.verify import Verification
 from onggi.oci.descriptor import Descriptor
 from onggi.oci.image import CONFIG_LIMIT_BYTES, parse_image_config
 from onggi.oci.manifest import Index, parse_manifest
@@ -138,6 +139,10 @@ class Transfer:
             return descriptor, [entry.platform for entry in parsed.manifests if entry.platform is not None]
         content = await repository.small_blob(parsed.config.digest, CONFIG_LIMIT_BYTES, "image config")
         return descriptor, [parse_image_config(content).platform]
+
+    def verification(self, progress: Progress, *, repair: bool, credentials: Mapping[str, Credentials]) -> Verification:
+        """For images that are to be verified one after the other. `credentials` by registry, for repairs."""
+        return Verification(self._open, progress, repair=repair, credentials=credentials)
 
     async def search(
         self,

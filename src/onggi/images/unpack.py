@@ -78,6 +78,16 @@ class Unpacking:
     ) -> None:
         await self._stack.aclose()
 
+    @property
+    def root(self) -> Fd:
+        """The layer's directory, as it was made; open until the Unpacking is left."""
+        return self._root
+
+    @property
+    def name(self) -> str:
+        """The directory's name beside the other layers, until it is kept or deleted."""
+        return self._directory.rpartition("/")[2]
+
     def available(self, size_bytes: int) -> None:
         """The first `size_bytes` of the file are written. Cheap; never blocks; never less than before."""
         self._worker.available(size_bytes)

@@ -9,7 +9,7 @@ import os
 import stat
 
 from onggi.linux.fd import Fd
-from onggi.linux.syscall import check, number_of, system_call
+from onggi.linux.syscall import check, function, number_of, system_call
 
 RESOLVE_NO_XDEV = 0x01
 RESOLVE_NO_MAGICLINKS = 0x02
@@ -27,6 +27,10 @@ class _OpenHow(ctypes.Structure):
     _fields_ = [("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64)]
 
 
+_renameat2 = function(
+    "renameat2", ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint, result=ctypes.c_int
+)
+_RENAME_EXCHANGE = 2
 _openat2 = system_call("openat2", ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_OpenHow), ctypes.c_size_t)
 _SIZE = ctypes.sizeof(_OpenHow)
 
@@ -52,6 +56,12 @@ def openat2(root: "Fd | int", path: str, flags: int, *, mode: int = 0, resolve: 
             break
     check(-1, "openat2", path)
     raise AssertionError("unreachable")
+
+
+def exchange(directory: "Fd | int", one: str, other: str) -> None:
+    """Two names in a directory change places, at once. Raises OSError: ENOENT when one is missing. (renameat2(2))"""
+    number = number_of(directory)
+    check(_renameat2(number, os.fsencode(one), number, os.fsencode(other), _RENAME_EXCHANGE), "renameat2", one)
 
 
 def make_directory(root: "Fd | int", path: str, *, mode: int = 0o755) -> Fd:

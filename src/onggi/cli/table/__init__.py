@@ -40,6 +40,7 @@ FAMILIES = {
     "image rm": "image",
     "image save": "image",
     "image tag": "image",
+    "image verify": "image",
     "network connect": "network",
     "network create": "network",
     "network disconnect": "network",

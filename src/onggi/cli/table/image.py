@@ -177,4 +177,16 @@ COMMANDS = {
         arguments=(2, 2),
         aliases=("image tag", "tag"),
     ),
+    "image verify": Command(
+        "image verify",
+        "[OPTIONS] [IMAGE...]",
+        "Compare images on the disk with their digests",
+        run="onggi.cli.commands.verify:verify",
+        arguments=(0, None),
+        description=(
+            "Compare images on the disk with their digests: each blob, and each unpacked layer.\n"
+            "Verifies all images if none is named. Exits with 1 while anything is damaged."
+        ),
+        options=(("repair", "", "bool", "Fetch damaged blobs again, and unpack damaged layers again"),),
+    ),
 }

@@ -10,10 +10,20 @@ import stat
 from onggi.linux import mount, process, terminal
 from onggi.linux.cgroup import Cgroup
 from onggi.linux.fd import Fd
-from onggi.linux.path import RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS, make_directory, make_file, openat2
+from onggi.linux.path import (
+    RESOLVE_BENEATH,
+    RESOLVE_IN_ROOT,
+    RESOLVE_NO_SYMLINKS,
+    RESOLVE_NO_XDEV,
+    make_directory,
+    make_file,
+    openat2,
+)
 from onggi.runtime.steps import Setup, StartFailure, Step
 
 _NULL = os.makedev(1, 3)
+_OURS_ALONE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV
+"""Within one mount of ours: neither a link nor what somebody has mounted over it."""
 _PROPAGATION = {
     "private": mount.MS_PRIVATE,
     "slave": mount.MS_SLAVE,
@@ -357,7 +367,7 @@ class Mask(Step):
         empty: Fd | None = None
         for path in self.paths:
             try:
-                target = openat2(setup.root_fd(), path, os.O_PATH)
+                target = _existing(setup, path)
             except (FileNotFoundError, NotADirectoryError):
                 continue  # nothing there to hide
             with target:
@@ -391,7 +401,7 @@ class ReadOnly(Step):
     def execute(self, setup: Setup) -> None:
         for path in self.paths:
             try:
-                target = openat2(setup.root_fd(), path, os.O_PATH)
+                target = _existing(setup, path)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             with target, mount.open_tree(target, recursive=True) as copy:
@@ -400,7 +410,7 @@ class ReadOnly(Step):
 
 
 class WriteSysctls(Step):
-    """Kernel parameters of the container's namespaces, through our own procfs; read back."""
+    """Kernel parameters of the container's namespaces, through our own procfs."""
 
     FIELDS = ("values",)
     values: "dict[str, str]"
@@ -411,7 +421,7 @@ class WriteSysctls(Step):
         for key, value in self.values.items():
             path = "sys/" + key
             try:
-                with openat2(setup.proc, path, os.O_RDWR, resolve=RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS) as file:
+                with openat2(setup.proc, path, os.O_WRONLY, resolve=_OURS_ALONE) as file:
                     if mount.filesystem_type(file) != mount.PROC_SUPER_MAGIC:
                         raise OSError(19, "not a procfs", path)
                     os.write(file.fileno(), value.encode())
@@ -461,6 +471,14 @@ def _place(setup: Setup, path: str) -> "tuple[Fd, str]":
     if setup.dev is not None and (directory == "/dev" or directory.startswith("/dev/")):
         return make_directory(setup.dev, directory[len("/dev") :] or "."), name
     return make_directory(setup.root_fd(), directory or "/"), name
+
+
+def _existing(setup: Setup, path: str) -> Fd:
+    """What a path of the container names. In /proc by the procfs that we mounted, should its mount point be moved away
+    meanwhile by somebody who has the same root."""
+    if setup.proc is not None and path.startswith("/proc/"):
+        return openat2(setup.proc, path[len("/proc/") :], os.O_PATH, resolve=RESOLVE_BENEATH)
+    return openat2(setup.root_fd(), path, os.O_PATH)
 
 
 def _plain_directory(setup: Setup, path: str) -> Fd:

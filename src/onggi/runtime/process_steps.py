@@ -8,7 +8,7 @@ import stat
 from onggi.jsontext import dumps
 from onggi.linux import capability, mount, process, seccomp, terminal
 from onggi.linux.fd import Fd
-from onggi.linux.path import RESOLVE_BENEATH, make_directory, openat2
+from onggi.linux.path import RESOLVE_BENEATH, RESOLVE_NO_XDEV, make_directory, openat2
 from onggi.runtime import users
 from onggi.runtime.steps import Setup, StartFailure, Step, lower
 
@@ -386,7 +386,7 @@ def _own_proc(setup: Setup, path: str) -> Fd:
     """A file of a procfs that nobody else has mounted anything on, for writing."""
     if setup.proc is None:
         setup.proc = mount.new("proc")
-    file = openat2(setup.proc, path, os.O_WRONLY, resolve=RESOLVE_BENEATH)
+    file = openat2(setup.proc, path, os.O_WRONLY, resolve=RESOLVE_BENEATH | RESOLVE_NO_XDEV)
     if mount.filesystem_type(file) != mount.PROC_SUPER_MAGIC:
         file.close()
         raise OSError(19, "not a procfs", path)

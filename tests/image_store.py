@@ -65,7 +65,8 @@ async def stream(data: bytes, size: int = 70_000) -> AsyncIterator[bytes]:
 async def opened(root: Path) -> AsyncIterator[Store]:
     root.mkdir(exist_ok=True)
     store = Store(root)
-    async with Database(root / "state.db") as database:
+    owned = [root / "layers", root / "snapshots", root / "content/blobs/sha256"]
+    async with Database(root / "state.db", owned=owned) as database:
         store.database = database
         blobs = DirectoryStore(root / "content")
         async with Images(root, database, blobs, store.publish, lambda image: store.uses.get(image, [])) as images:

@@ -348,6 +348,14 @@ def test_sweep_drops_what_pulls_have_left_and_nothing_else(tmp_path: Path) -> No
             await host.images.sweep()
             assert host.files() == whole
             assert host.images.get(kept.image_id).id == kept.image_id
+            await host.images.remove(kept.image_id)
+            registry.replies.clear()
+            del registry.documents[f"/v2/x/y/blobs/{digest}"]
+            with pytest.raises(OnggiError):
+                await host.pull(f"{registry.host}/x/y:1")
+            assert host.files()
+            await host.images.sweep()  # no image at all is known now
+            assert host.files() == []
 
     on_host(tmp_path, script)
 

@@ -60,6 +60,32 @@ def test_reading_can_not_write(tmp_path: Path) -> None:
     asyncio.run(walk())
 
 
+@pytest.mark.parametrize("left", [None, b""])
+def test_a_state_that_was_lost_is_not_begun_anew(tmp_path: Path, left: bytes | None) -> None:
+    layers = tmp_path / "layers"
+
+    async def walk() -> None:
+        async with Database(tmp_path / "state.db", owned=[tmp_path / "containers", layers]):
+            pass
+
+    layers.mkdir()
+    asyncio.run(walk())
+    (layers / "one").mkdir()
+    asyncio.run(walk())
+    (tmp_path / "state.db").unlink()
+    if left is not None:
+        (tmp_path / "state.db").write_bytes(left)
+    for _ in range(2):
+        with pytest.raises(System) as refused:
+            asyncio.run(walk())
+        assert str(refused.value) == (
+            f"{tmp_path}/state.db is missing or empty, but {layers} is not: put the database back, or move that "
+            "directory away to begin anew"
+        )
+    (layers / "one").rmdir()
+    asyncio.run(walk())
+
+
 def test_a_newer_schema_is_refused_untouched(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "state.db") as connection:
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")

@@ -3,7 +3,7 @@
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -93,6 +93,7 @@ def test_a_free_subnet_overlaps_nothing(taken: list[IPv4Network]) -> None:
     assert not any(found.overlaps(other) for other in taken)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 100_000))
 def test_every_start_sees_every_subnet(start: int) -> None:
     blocks = [Block(IPv4Network("10.9.0.0/24"), 26), Block(IPv4Network("10.10.0.0/30"), 24)]

@@ -78,7 +78,10 @@ class Engine:
             directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         (settings.data_root / "containers").mkdir(mode=0o710, exist_ok=True)
         try:
-            self.database = await enter(Database(settings.data_root / "state.db"))
+            owned = [
+                settings.data_root / name for name in ("containers", "content/blobs/sha256", "layers", "snapshots")
+            ]
+            self.database = await enter(Database(settings.data_root / "state.db", owned=owned))
             self.journal = Journal(self.database)
             self.events = await enter(Events(self.database))
             publish = self.events.publish

@@ -1,6 +1,6 @@
 """Layers that are kept as plain tars (of loaded or committed images) travel compressed.
 
-What came from a registry is sent as it came, plain or not: there its digest is known.
+What came with a manifest, from a registry or in an OCI layout, is sent as it came, plain or not: its digest is known.
 
 The compressed blob stays in the content store and the image's manifest names it from then on, so that the next push
 finds it, with the same digest. Where another image has the layer compressed already, that blob is taken.
@@ -31,7 +31,7 @@ _COMPRESSED = {OCI_LAYER: OCI_LAYER_GZIP, DOCKER_LAYER: DOCKER_LAYER_GZIP}
 
 async def compressed(images: Images, blobs: Store, executor: Executor, image: Image, lease: Lease) -> Manifest:
     """The image's manifest with its plain layers compressed; the same manifest when it has none."""
-    if image.digests:
+    if image.digests or images.came_with_its_manifest(image):
         return image.manifest
     known = _known(images)
     made: dict[Digest, Descriptor] = {}

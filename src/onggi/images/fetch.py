@@ -6,6 +6,7 @@ credentials or registry perhaps, the waiting pull tries by itself. The work ends
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack
@@ -19,7 +20,7 @@ from onggi.images.download import Download, Stale
 from onggi.images.in_thread import in_thread
 from onggi.images.progress import LayerRow, Progress
 from onggi.images.remote.repository import Repository
-from onggi.images.unpack import Integrity, Unpacking
+from onggi.images.unpack import Unpacking, WrongContent
 from onggi.linux.fd import Fd
 from onggi.oci.descriptor import Descriptor
 from onggi.oci.digest import Digest
@@ -31,6 +32,10 @@ class Layers(Protocol):
     """What this module needs of `images.Images`."""
 
     def has_layer(self, diff_id: Digest, /) -> bool: ...
+
+    def is_layer_of(self, blob: Digest, diff_id: Digest, /) -> bool: ...
+
+    async def expand(self, blob: Fd, size_bytes: int, copy: None, /) -> Digest: ...
 
     def unpack(self, diff_id: Digest, blob: Fd, /) -> Unpacking: ...
 
@@ -121,9 +126,9 @@ class Fetches:
                 await in_thread(self._executor, ingest.__enter__)
                 file = ingest.open()
             stack.enter_context(file)
+            blob = stack.enter_context(Fd(os.dup(file.fileno())))
             unpacking: Unpacking | None = None
             if not self._layers.has_layer(wanted.diff_id):
-                blob = stack.enter_context(Fd(file.fileno()).duplicate())
                 unpacking = await stack.enter_async_context(self._layers.unpack(wanted.diff_id, blob))
             if ingest is not None:
                 arrived: Callable[[int], None] = unpacking.available if unpacking else lambda _: None
@@ -131,9 +136,12 @@ class Fetches:
             if unpacking is not None:
                 unpacking.available(wanted.size_bytes)
                 row.move("Extracting", wanted.size_bytes, wanted.size_bytes)
-                found = await unpacking.finish(wanted.size_bytes)
+                await unpacking.finish(wanted.size_bytes)
+            elif not self._layers.is_layer_of(wanted.digest, wanted.diff_id):
+                # An image may claim a layer that is here for any bytes.
+                found = await self._layers.expand(blob, wanted.size_bytes, None)
                 if found != wanted.diff_id:
-                    raise Integrity("layers from manifest don't match image configuration")
+                    raise WrongContent(wanted.diff_id, found)
             row.say("Pull complete")
 
 

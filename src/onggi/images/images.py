@@ -84,10 +84,8 @@ class Images:
             await asyncio.to_thread(self._drop_old_blobs, used, timedelta(0))
 
     def _drop_old_blobs(self, used: set[str], age: timedelta = _KEEP_UNUSED_BLOBS) -> None:
-        """What pulls left that were never taken up again. Nothing when no image is known: the database may be lost."""
+        """What pulls left that were never taken up again."""
         self.blobs.expire(age)
-        if not used:
-            return
         oldest = datetime.now(UTC) - age
         for info in list(self.blobs.walk()):
             if info.digest not in used and info.created_at < oldest:
@@ -155,6 +153,21 @@ class Images:
             for user in self._containers_of(image_id)
             if user.id == container_id and user.running
         ]
+
+    def is_layer_of(self, blob: Digest, diff_id: Digest) -> bool:
+        """An image here has this blob for this layer: somebody has looked that the one holds the other."""
+        if blob == diff_id:
+            return True
+        holders = self._database.read(lambda connection: names.with_blob(connection, blob))
+        return any(
+            (layer.digest, layer_id) == (blob, diff_id)
+            for image in holders
+            for layer, layer_id in zip(image.manifest.layers, image.config.diff_ids, strict=True)
+        )
+
+    def came_with_its_manifest(self, image: Image) -> bool:
+        """Its manifest has a digest that others know; it was not written here for want of one."""
+        return Digest.of(image.manifest_bytes) in self.blobs_of(image)
 
     def layer_directories(self, image: Image) -> Sequence[str]:
         """Where its layers lie, topmost first."""

@@ -185,7 +185,7 @@ class _Load:
             )
         names = [_tagged(text) for text in entry.repo_tags or ()]
         async with self._images.lease() as lease:
-            descriptors = await self._layers(lease, paths, config.diff_ids)
+            descriptors = await self._layers(lease, paths, config.diff_ids, [None] * len(paths))
             await self._images.keep_document(lease, config_bytes)
             manifest = Manifest(
                 schema_version=2, media_type=OCI_MANIFEST, layers=descriptors,
@@ -231,15 +231,16 @@ class _Load:
             )
         async with self._images.lease() as lease:
             paths = [blob_path(layer.digest) for layer in document.layers]
-            found = await self._layers(lease, paths, config.diff_ids)
-            for layer, ours in zip(document.layers, found, strict=True):
-                if layer.digest != ours.digest:
-                    raise Integrity(f"the archive's layer {layer.digest} has other content")
+            await self._layers(lease, paths, config.diff_ids, document.layers)
             await self._images.keep_document(lease, config_bytes)
-            await self._register(config_bytes, data, entry.media_type, names)
+            manifest = await self._images.keep_document(lease, data)
+            await self._register(config_bytes, data, entry.media_type, names, documents=[manifest])
 
-    async def _register(self, config: bytes, manifest: bytes, media_type: str, names: Sequence[Reference]) -> None:
-        image, lost = await self._images.register(config, manifest, media_type, names)
+    async def _register(
+        self, config: bytes, manifest: bytes, media_type: str, names: Sequence[Reference],
+        *, documents: Sequence[Digest] = (),
+    ) -> None:  # fmt: skip
+        image, lost = await self._images.register(config, manifest, media_type, names, documents=documents)
         self._images.tell("load", image, image.id)
         for name in names:
             if name in lost:
@@ -256,30 +257,45 @@ class _Load:
 
     # Layers
 
-    async def _layers(self, lease: Lease, paths: Sequence[str], diff_ids: Sequence[Digest]) -> list[Descriptor]:
-        """All verified, unpacked and kept; their blobs, lowest first."""
+    async def _layers(
+        self, lease: Lease, paths: Sequence[str], diff_ids: Sequence[Digest], blobs: Sequence[Descriptor | None]
+    ) -> list[Descriptor]:
+        """All verified, unpacked and kept; their blobs, lowest first. `blobs`: what they must be, where a manifest says it."""
         turns = asyncio.Semaphore(_SIDE_BY_SIDE)
-        places = {diff_id: (number, path) for number, (path, diff_id) in enumerate(zip(paths, diff_ids, strict=True))}
 
-        async def load(number: int, path: str, diff_id: Digest) -> Descriptor:
+        async def load(number: int, path: str, diff_id: Digest, blob: Descriptor | None) -> Descriptor:
             async with turns:
-                return await self._layer(lease, number, path, diff_id)
+                return await self._layer(lease, number, path, diff_id, blob)
 
+        keys = [(diff_id, blob.digest if blob else None) for diff_id, blob in zip(diff_ids, blobs, strict=True)]
+        tasks: dict[tuple[Digest, Digest | None], asyncio.Task[Descriptor]] = {}
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = {
-                    diff_id: group.create_task(load(number, path, diff_id), name=f"load {diff_id.short}")
-                    for diff_id, (number, path) in places.items()
-                }
+                for number, (key, path, diff_id, blob) in enumerate(zip(keys, paths, diff_ids, blobs, strict=True)):
+                    if key not in tasks:
+                        work = load(number, path, diff_id, blob)
+                        tasks[key] = group.create_task(work, name=f"load {diff_id.short}")
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from failures  # the first ended the others
-        return [tasks[diff_id].result() for diff_id in diff_ids]
+        return [tasks[key].result() for key in keys]
 
-    async def _layer(self, lease: Lease, number: int, path: str, diff_id: Digest) -> Descriptor:
+    async def _present(self, lease: Lease, diff_id: Digest, blob: Descriptor | None) -> Descriptor | None:
+        """The layer's blob when it is here already, and known to hold this layer."""
+        if blob is not None:
+            kept = await lease.hold_blob(blob.digest) and self._images.is_layer_of(blob.digest, diff_id)
+            return blob if kept else None
+        if not await lease.hold_blob(diff_id):
+            return None
+        size = (await asyncio.to_thread(self._images.blobs.info, diff_id)).size_bytes
+        return Descriptor(media_type=OCI_LAYER, digest=diff_id, size=size)
+
+    async def _layer(
+        self, lease: Lease, number: int, path: str, diff_id: Digest, blob: Descriptor | None
+    ) -> Descriptor:
         unpacked = await lease.hold_layer(diff_id)
-        if await lease.hold_blob(diff_id) and unpacked:
-            size = (await asyncio.to_thread(self._images.blobs.info, diff_id)).size_bytes
-            return Descriptor(media_type=OCI_LAYER, digest=diff_id, size=size)
+        present = await self._present(lease, diff_id, blob)
+        if present is not None and unpacked:
+            return present
         row = LayerRow(diff_id.short)
         if not self._quiet:
             row.watch(self._progress)
@@ -287,24 +303,29 @@ class _Load:
             size = os.fstat(file.fileno()).st_size
             kind = compression(os.pread(file.fileno(), MAGIC_BYTES, 0))
             if kind not in LAYER_TYPES:
+                if blob is not None:
+                    raise Integrity(f"the archive's layer {blob.digest} is compressed by {kind}, which no image may be")
                 return await self._expanded(lease, number, file, diff_id)
+            algorithm = (blob.digest if blob else diff_id).algorithm
             row.move("Loading layer", 0, size)
             try:
                 async with asyncio.TaskGroup() as group:
-                    hashing = group.create_task(asyncio.to_thread(hash_file, file.duplicate()))
+                    hashing = group.create_task(asyncio.to_thread(hash_file, file.duplicate(), algorithm))
                     if not unpacked:
                         group.create_task(self._unpack(file, size, diff_id))
-                    elif kind:
+                    elif kind or algorithm != diff_id.algorithm:
                         group.create_task(self._check(file, size, diff_id))
             except ExceptionGroup as failures:
                 raise _first(failures, number) from failures
             digest = hashing.result()
-            if not kind and digest != diff_id:
+            if not kind and algorithm == diff_id.algorithm and digest != diff_id:
                 raise _other_layer(number, diff_id, digest)
+            if blob is not None and (digest, size) != (blob.digest, blob.size):
+                raise Integrity(f"the archive's layer {blob.digest} has other content")
             if not await lease.hold_blob(digest):
                 await asyncio.to_thread(self._images.blobs.adopt, file.fileno(), digest)
             row.move("Loading layer", size, size)
-            return Descriptor(media_type=LAYER_TYPES[kind], digest=digest, size=size)
+            return blob or Descriptor(media_type=LAYER_TYPES[kind], digest=digest, size=size)
 
     async def _unpack(self, file: Fd, size: int, diff_id: Digest) -> None:
         async with self._images.unpack(diff_id, file) as unpacking:
@@ -324,7 +345,7 @@ class _Load:
             found = await self._images.expand(file, os.fstat(file.fileno()).st_size, tar)
         if found != diff_id:
             raise _other_layer(number, diff_id, found)
-        return await self._layer(lease, number, name, diff_id)
+        return await self._layer(lease, number, name, diff_id, None)
 
 
 def _other_layer(number: int, expected: Digest, found: Digest) -> Integrity:
@@ -337,11 +358,11 @@ def _first(failures: ExceptionGroup[Exception], number: int) -> Exception:
     return _other_layer(number, error.expected, error.found) if isinstance(error, WrongContent) else error
 
 
-def hash_file(file: Fd) -> Digest:
+def hash_file(file: Fd, algorithm: str = "sha256") -> Digest:
     """The digest of a whole file, whose descriptor is closed then. Blocks."""
     with open(file.take(), "rb", buffering=0) as content:
         content.seek(0)
-        return Digest(f"sha256:{hashlib.file_digest(content, 'sha256').hexdigest()}")
+        return Digest(f"{algorithm}:{hashlib.file_digest(content, algorithm).hexdigest()}")
 
 
 def _tagged(text: str) -> Reference:

@@ -223,6 +223,14 @@ def delete(connection: sqlite3.Connection, image_id: Digest) -> list[Digest]:
     return blobs
 
 
+def with_blob(connection: sqlite3.Connection, digest: Digest) -> list[Image]:
+    """Every image that needs a blob, in no order."""
+    rows = connection.execute(
+        "SELECT images.* FROM images JOIN image_blobs ON image_id = images.id WHERE digest = ?", (digest,)
+    )
+    return [_image(connection, row) for row in rows]
+
+
 def children(connection: sqlite3.Connection, image_id: str) -> Sequence[str]:
     """Images that were built or committed on this one, here."""
     return [row["id"] for row in connection.execute("SELECT id FROM images WHERE parent = ?", (image_id,))]

@@ -241,7 +241,7 @@ class Pull:
         for layer, diff_id in layers:
             # Both are asked: each answer also holds what is there.
             has_blob, has_layer = await lease.hold_blob(layer.digest), await lease.hold_layer(diff_id)
-            if not has_blob or not has_layer:
+            if not has_blob or not has_layer or not self._services.images.is_layer_of(layer.digest, diff_id):
                 missing.append((layer, diff_id))
             elif not known:
                 self._progress(line("Already exists", layer.digest.short))

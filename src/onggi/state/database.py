@@ -7,25 +7,30 @@ must not keep the connection. After kill -9 the file holds each transaction whol
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from onggi.errors import Unavailable
-from onggi.state.schema import migrate
+from onggi.errors import System, Unavailable
+from onggi.state.schema import is_blank, migrate
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
 
 class Database:
-    """The engine's state, one file `state.db`. Enter it to open; leave it to settle what is queued and close."""
+    """The engine's state, one file `state.db`. Enter it to open; leave it to settle what is queued and close.
 
-    def __init__(self, path: Path) -> None:
+    `owned`: directories whose content only the state explains. Where one of them is not empty, a state that is missing
+    or blank has been lost: it is refused, for to a new one all that is in them would be rubbish. Raises System.
+    """
+
+    def __init__(self, path: Path, *, owned: Iterable[Path] = ()) -> None:
         self._path = path
+        self._owned = tuple(owned)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="state-writer")
         self._connection: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
@@ -43,6 +48,8 @@ class Database:
     async def __aenter__(self) -> Self:
         def open_file() -> sqlite3.Connection:
             connection = self._connect()
+            if is_blank(connection):
+                self._refuse_if_lost()
             migrate(connection)
             return connection
 
@@ -50,6 +57,14 @@ class Database:
         self._reader = self._connect()
         self._reader.execute("PRAGMA query_only = ON")
         return self
+
+    def _refuse_if_lost(self) -> None:
+        for directory in self._owned:
+            if directory.is_dir() and any(directory.iterdir()):
+                raise System(
+                    f"{self._path} is missing or empty, but {directory} is not: put the database back, "
+                    "or move that directory away to begin anew"
+                )
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

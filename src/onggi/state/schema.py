@@ -147,6 +147,12 @@ MIGRATIONS: list[str] = [
 ]
 
 
+def is_blank(connection: sqlite3.Connection) -> bool:
+    """Nobody has written to it yet."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version == 0
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the file to this release's schema. Raises System when a newer release has written it."""
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]

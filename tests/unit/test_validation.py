@@ -81,7 +81,6 @@ HOSTS = [
     (HostConfig(port_bindings={"x/tcp": []}), 'invalid port specification: "x"'),
     (HostConfig(annotations={"": "x"}), "invalid Annotations: the empty string is not permitted as an annotation key"),
     (HostConfig(isolation="hyperv"), "invalid isolation (hyperv): linux only supports 'default'"),
-    (HostConfig(runtime="foo"), "unknown or invalid runtime name: foo"),
     (
         HostConfig(log_config=LogConfig("json-file", {"foo": "x"})),
         "unknown log opt 'foo' for json-file log driver",

@@ -12,7 +12,8 @@ from ipaddress import AddressValueError, IPv4Interface, IPv4Network, NetmaskValu
 from pathlib import Path
 from typing import Any
 
-from onggi.engine.settings import AddressPool, Settings
+from onggi.engine.runtimes import OWN, RUNC
+from onggi.engine.settings import AddedRuntime, AddressPool, Settings
 from onggi.errors import InvalidParameter
 from onggi.images.remote.proxy import Proxies
 
@@ -86,6 +87,9 @@ OPTIONS = (
     Option("default-ulimit", "default-ulimits", "Default ulimits for containers", many=True),
     Option("default-shm-size", "default-shm-size", "Default shm size for containers"),
     Option("cgroup-parent", "cgroup-parent", "Set parent cgroup for all containers"),
+    Option("add-runtime", "runtimes", "Register an additional OCI compatible runtime", many=True),
+    Option("default-runtime", "default-runtime", "Default OCI runtime for containers (default onggi)"),
+    Option("init-path", "init-path", "Path to the docker-init binary, for --init under another runtime"),
     Option("shutdown-timeout", "shutdown-timeout", "Set the default shutdown timeout in seconds"),
     Option("live-restore", "live-restore", "Keep containers running when the engine stops (the default)", switch=True),
     Option("label", "labels", "Set key=value labels to the daemon", many=True),
@@ -243,6 +247,30 @@ def _pairs(key: str, value: object) -> dict[str, str]:
     return pairs
 
 
+def _runtimes(key: str, value: object) -> dict[str, AddedRuntime]:
+    """From `name=path` on the command line or objects in the file."""
+    if isinstance(value, list):
+        pairs: dict[str, object] = {name: {"path": path} for name, path in _pairs(key, value).items()}
+    elif isinstance(value, dict):
+        pairs = value
+    else:
+        raise InvalidParameter(f"invalid value for {key}: an object of runtimes is expected")
+    found = {}
+    for name, given in pairs.items():
+        if name in (OWN, *RUNC):
+            raise InvalidParameter(f"runtime name '{name}' is reserved")
+        if not isinstance(given, dict) or not isinstance(given.get("path"), str) or not given["path"]:
+            raise InvalidParameter(
+                f"invalid runtime '{name}' in {key}: give the path of a program with runc's commands"
+            )
+        unknown = set(given) - {"path", "runtimeArgs"}
+        if unknown:
+            raise InvalidParameter(f"invalid runtime '{name}' in {key}: {', '.join(sorted(unknown))} is not supported "
+                                   "by Onggi: give path and runtimeArgs of a program with runc's commands")  # fmt: skip
+        found[name] = AddedRuntime(given["path"], _texts(f"runtimeArgs of {name}", given.get("runtimeArgs") or []))
+    return found
+
+
 def _interface(key: str, value: object) -> IPv4Interface:
     try:
         found = IPv4Interface(str(value))
@@ -285,6 +313,9 @@ SETTINGS: dict[str, tuple[str, Callable[[str, object], object]]] = {
     "default-ulimits": ("default_ulimits", _texts),
     "default-shm-size": ("default_shm_size_bytes", _size),
     "cgroup-parent": ("cgroup_parent", lambda _, value: str(value)),
+    "runtimes": ("runtimes", _runtimes),
+    "default-runtime": ("default_runtime", lambda _, value: str(value)),
+    "init-path": ("init_path", lambda _, value: str(value)),
     "shutdown-timeout": ("shutdown_timeout_s", _number),
     "live-restore": ("live_restore", _truth),
     "labels": ("labels", _texts),
@@ -336,6 +367,8 @@ def read(arguments: Sequence[str]) -> Configuration:
         )
     hosts = _texts("hosts", given.get("hosts", [DEFAULT_HOST]))
     settings = replace(settings, **changes, listening=hosts)
+    if settings.default_runtime not in (OWN, *RUNC, *settings.runtimes):
+        raise InvalidParameter(f"specified default runtime '{settings.default_runtime}' does not exist")
     level = str(given.get("log-level", "debug" if settings.debug else "info"))
     if level not in LEVELS:
         raise InvalidParameter(f'invalid logging level "{level}": use one of {", ".join(LEVELS)}')

@@ -17,6 +17,8 @@ from onggi.runtime.host import Host
 from onggi.volumes.mount_point import MountPoint
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+INIT = "/sbin/docker-init"
+"""Where `--init` puts that program, as Docker does."""
 _FILES = (("/etc/resolv.conf", "resolv.conf"), ("/etc/hostname", "hostname"), ("/etc/hosts", "hosts"))
 
 MASKED_PATHS = (
@@ -42,6 +44,8 @@ class Surroundings:
     capabilities_held: frozenset[str]
     """By this engine itself."""
     host: Host
+    init: str = ""
+    """The program that `--init` puts first under another runtime; ours needs none."""
     ipc_of: int = 0
     """Pid of the container whose IPC namespace is joined."""
     pid_of: int = 0
@@ -177,6 +181,8 @@ def _mounts(container: Container, around: Surroundings) -> tuple[oci.Mount, ...]
         for destination, name in _FILES
         if destination not in asked
     ]
+    if around.init:
+        files.append(oci.Mount(INIT, "bind", around.init, ("bind", "ro", "rprivate")))
     if container.host_config.readonly_rootfs:
         found, files = ([_sealed(mount) for mount in mounts] for mounts in (found, files))
     # A mount below another one must come after it: /etc/hosts on a tmpfs at /etc.
@@ -213,7 +219,9 @@ def compile_spec(container: Container, around: Surroundings, settings: Settings)
     security = parse_security(host.security_opt or ())
     nodes, device_rules = resources.devices(host)
     limits = resources.limits(host)
-    first = replace(process(container, _args(container), held=around.capabilities_held), reaper=bool(host.init))
+    args = [INIT, "--", *_args(container)] if around.init else _args(container)
+    reaper = bool(host.init) and not around.init
+    first = replace(process(container, args, held=around.capabilities_held), reaper=reaper)
     granted = first.capabilities.bounding if first.capabilities else ()
     return oci.Spec(
         oci_version=oci.VERSION,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from onggi.engine import capabilities, container_store, endpoints, names, unsupported, validation
+from onggi.engine import capabilities, container_store, endpoints, names, runtimes, unsupported, validation
 from onggi.engine.container import Container
 from onggi.engine.container_config import (
     ContainerConfig,
@@ -35,7 +35,6 @@ from onggi.volumes.mount_point import MountPoint, MountRequest
 if TYPE_CHECKING:
     from onggi.engine.engine import Engine
 
-RUNTIME = "onggi"
 CREATE = "container create"
 """The intent that tells of volumes made for a container whose row is not there yet."""
 
@@ -78,7 +77,7 @@ def complete(host: HostConfig, settings: Settings, cgroup_version: int) -> HostC
         cgroupns_mode=host.cgroupns_mode or "private",
         shm_size=host.shm_size or settings.default_shm_size_bytes,
         security_opt=security,
-        runtime=host.runtime or RUNTIME,
+        runtime=host.runtime or settings.default_runtime,
         memory_swap=host.memory * 2 if host.memory > 0 and host.memory_swap == 0 else host.memory_swap,
         memory_swappiness=None if swappiness == -1 else swappiness,
         oom_kill_disable=(host.oom_kill_disable or False) if cgroup_version == 1 else None,
@@ -205,6 +204,7 @@ async def create(
     host = _without_what_the_kernel_lacks(host, engine.host, warnings)
     host = complete(host, engine.settings, engine.host.cgroup_version)
     unsupported.check_host_config(host)
+    runtimes.program(host.runtime, engine.settings)
     warnings += validation.check_host_config(config, host)
     merged = merge(config, defaults)
     validation.check_config(merged)

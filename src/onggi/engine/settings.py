@@ -14,6 +14,14 @@ class AddressPool:
 
 
 @dataclass(frozen=True, slots=True)
+class AddedRuntime:
+    """An OCI runtime that `--runtime` may name: a program in PATH or an absolute path, and its own arguments."""
+
+    path: str
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """One engine. Two engines share a machine when data_root, exec_root and bridge_name differ."""
 
@@ -54,6 +62,11 @@ class Settings:
     default_shm_size_bytes: int = 64 * 1024 * 1024
     cgroup_parent: str = "/onggi"
     """The cgroup under which a container's cgroup is made, unless it names another."""
+    runtimes: dict[str, AddedRuntime] = field(default_factory=dict)
+    """Other OCI runtimes, by the names that `--runtime` takes."""
+    default_runtime: str = "onggi"
+    init_path: str = ""
+    """What `--init` runs first under another runtime; "": docker-init or tini, as found in PATH."""
     shutdown_timeout_s: int = 15
     live_restore: bool = True
     """Containers go on when the engine stops. False: it stops them first, as dockerd does without --live-restore."""

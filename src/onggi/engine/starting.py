@@ -9,7 +9,7 @@ engine.containers.start ─ start ─ _launch ─ networks.connect, volumes.moun
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from onggi.engine import checks, container_store, exits
+from onggi.engine import checks, container_store, exits, runtimes
 from onggi.engine.attach import still_there
 from onggi.engine.container import Container
 from onggi.engine.container_spec import Surroundings, compile_spec
@@ -107,6 +107,7 @@ async def _set_up(engine: "Engine", container: Container) -> Started:
             request.namespace.close()
     try:
         shared = _whose_network_is_shared(engine, container)
+        program = runtimes.program(host.runtime, engine.settings)
         container.directory.mkdir(mode=0o710, exist_ok=True)
         if shared is None:
             _write_files(container, sandbox)
@@ -115,6 +116,7 @@ async def _set_up(engine: "Engine", container: Container) -> Started:
             hostname=sandbox.hostname if shared is None else shared.config.hostname,
             files=container.directory if shared is None else shared.directory,
             network_namespace=sandbox.namespace is not None,
+            init=runtimes.init(engine.settings) if host.init and program is not None else "",
             ipc_of=_joined(engine, host.ipc_mode, "IPC"),
             pid_of=_joined(engine, host.pid_mode, "PID"),
             capabilities_held=engine.capabilities_held,
@@ -133,6 +135,7 @@ async def _set_up(engine: "Engine", container: Container) -> Started:
                 log=_log_file(container),
                 network=sandbox.namespace,
                 attachments=container.waiting,
+                program=program,
                 console_size=host.console_size if host.console_size != (0, 0) else None,
             )
         )

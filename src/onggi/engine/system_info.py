@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onggi
-from onggi.engine.creation import RUNTIME
+from onggi.engine import runtimes
 from onggi.engine.lifecycle import State
 from onggi.engine.unsupported import LOG_DRIVERS
 from onggi.linux import cgroup
@@ -135,8 +135,8 @@ class SystemInfo:
             "Labels": list(settings.labels),
             "ExperimentalBuild": False,
             "ServerVersion": onggi.__version__,
-            "Runtimes": {RUNTIME: {"path": "onggi-runtime"}},
-            "DefaultRuntime": RUNTIME,
+            "Runtimes": runtimes.described(settings),
+            "DefaultRuntime": settings.default_runtime,
             "Swarm": {
                 "NodeID": "",
                 "NodeAddr": "",

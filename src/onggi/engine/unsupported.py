@@ -3,8 +3,6 @@
 from onggi.engine.container_config import ContainerConfig, HostConfig
 from onggi.errors import InvalidParameter, Unsupported
 
-RUNTIMES = ("", "onggi", "runc", "io.containerd.runc.v2")
-"""Names that mean the engine's own runtime; the last two are what Docker calls its default."""
 LOG_DRIVERS = ("json-file", "none")
 _JSON_FILE_OPTIONS = (
     "max-size",
@@ -35,8 +33,6 @@ def check_host_config(host: HostConfig) -> None:
     """Raises Unsupported, or InvalidParameter where Docker refuses too."""
     if host.isolation not in ("", "default"):
         raise InvalidParameter(f"invalid isolation ({host.isolation}): linux only supports 'default'")
-    if host.runtime not in RUNTIMES:
-        raise InvalidParameter(f"unknown or invalid runtime name: {host.runtime}")
     if host.device_requests:
         request = host.device_requests[0]
         groups = " ".join("[" + " ".join(group) + "]" for group in request.capabilities or ())

@@ -7,10 +7,14 @@ The sentences are matched on: the docker command line ends with 127 where it rea
 from onggi.errors import InvalidParameter, OnggiError, System
 from onggi.runtime.init import StartFailure
 
+DELEGATE = "Delegate"
+"""The step that `delegate` names."""
 _CONTAINER = (
     "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: "
     "unable to start container process: error during container init: "
 )
+_FOREIGN = "failed to create task for container: failed to create shim task: OCI runtime create failed: "
+_FOREIGN_EXEC = "OCI runtime exec failed: "
 _EXEC = "OCI runtime exec failed: exec failed: unable to start container process: "
 
 
@@ -32,6 +36,10 @@ class StartFailed(System):
     exit_status = 128
 
 
+class RuntimeRefused(System):
+    """Another OCI runtime did not do what it was told; the sentence is its own."""
+
+
 class UnknownUser(System):
     """The user or a group of the process is not in the container's files. Docker answers this with 500."""
 
@@ -48,7 +56,10 @@ def failure(cause: StartFailure, *, exec: bool) -> OnggiError:
     """What the user is told when a process was not reached. `exec`: it was one more process in a container."""
     if cause.step == "ResolveUser":
         return UnknownUser(cause.text)
-    sentence = (_EXEC if exec else _CONTAINER) + cause.text
+    if cause.step == DELEGATE:  # another runtime's words, which begin with its own name
+        sentence = (_FOREIGN_EXEC if exec else _FOREIGN) + cause.text
+    else:
+        sentence = (_EXEC if exec else _CONTAINER) + cause.text
     match cause.exit_status:
         case CommandNotFound.exit_status:
             return CommandNotFound(sentence)

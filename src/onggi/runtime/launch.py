@@ -146,7 +146,7 @@ class Launcher:
         """Whether the launcher that had this number is dead."""
         return self.generation != generation or self._process is None or self._process.poll() is not None
 
-    async def order(self, order: dict[str, Any], plan: list[Any], descriptors: Sequence[Fd]) -> None:
+    async def order(self, order: dict[str, Any], plan: list[Any] | dict[str, Any], descriptors: Sequence[Fd]) -> None:
         """Hand an order to an idle shim. The first descriptor is the shim's end of the connection.
 
         Raises System when no launcher can be started.

@@ -44,6 +44,16 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
+class OciProgram:
+    """Another OCI runtime: a program with runc's command line."""
+
+    path: str
+    """Absolute."""
+    arguments: tuple[str, ...] = ()
+    """Its own, before each subcommand."""
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """What is needed to start a container."""
 
@@ -64,6 +74,8 @@ class Start:
     """Rows, columns."""
     trace: bool = False
     """Measure the phases of this start; see Started.trace."""
+    program: OciProgram | None = None
+    """Who starts and steers the container; None: we do."""
 
 
 @dataclass(frozen=True, slots=True)

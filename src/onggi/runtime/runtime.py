@@ -8,6 +8,7 @@ A shim outlives the daemon. What it needs to be found again lies beneath the eng
     <exec_root>/containers/<id>/shim.sock   the shim listens here; a restarted daemon connects
     <exec_root>/containers/<id>/status      how the container ended, as JSON; written once, by the shim
     <exec_root>/containers/<id>/config.json the container's spec, which names its cgroup; written before the start
+    <exec_root>/bundles/<id>/               only if another OCI runtime starts and steers it (see `command`)
 """
 
 import _socket
@@ -36,12 +37,12 @@ from onggi.linux.counters import read as read_counters
 from onggi.linux.fd import Fd
 from onggi.oci.spec import LinuxResources, Spec
 from onggi.oci.spec import Process as ProcessSpec
-from onggi.runtime import host
+from onggi.runtime import command, foreign, host
 from onggi.runtime.failure import CannotRun, CommandNotFound, InvalidStart, StartFailed
 from onggi.runtime.launch import Launcher
 from onggi.runtime.plan import plan, plan_exec
 from onggi.runtime.process import NotRunning, Process, ShimVanished, exit_status, flags, lost_status
-from onggi.runtime.request import Attachment, ExitStatus, LogFile, Start, Started
+from onggi.runtime.request import Attachment, ExitStatus, LogFile, OciProgram, Start, Started
 from onggi.runtime.shim import SOCKET, STATUS
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "InvalidStart",
     "LogFile",
     "NotRunning",
+    "OciProgram",
     "Runtime",
     "Start",
     "StartFailed",
@@ -78,12 +80,14 @@ _decode_spec = msgspec.json.Decoder(Spec).decode
 class _Container:
     """A container that this daemon has started or found again."""
 
-    __slots__ = ("cgroup", "process", "spec")
+    __slots__ = ("cgroup", "command", "process", "spec")
 
-    def __init__(self, process: Process, spec: Spec, cgroup: Cgroup) -> None:
+    def __init__(self, process: Process, spec: Spec, cgroup: Cgroup, command: command.Command | None) -> None:
         self.process = process
         self.spec = spec
         self.cgroup = cgroup
+        self.command = command
+        """How another runtime is told; None: it is ours."""
 
 
 class Runtime:
@@ -97,6 +101,7 @@ class Runtime:
         self, exec_root: Path, *, spool_root: Path | None = None, detached: Callable[[str, str], None] | None = None
     ) -> None:
         self._root = exec_root / "containers"
+        self._bundles = exec_root / foreign.BUNDLES
         self._spool = spool_root or exec_root
         self._detached = detached or (lambda id, exec_id: None)
         self._containers: dict[str, _Container] = {}
@@ -108,6 +113,7 @@ class Runtime:
 
     async def __aenter__(self) -> Self:
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await self._call(foreign.sweep, self._bundles, frozenset(self.known()))
         await self._launcher.__aenter__()
         await self._tasks.__aenter__()
         return self
@@ -140,8 +146,13 @@ class Runtime:
             del self._containers[start.id]
         spec = start.spec
         assert spec.linux is not None
-        compiled = plan(spec, self._host, start.root, network=start.network is not None)
         cgroup = Cgroup(spec.linux.cgroups_path)
+        steps: list[Any] | dict[str, Any]
+        if start.program is None:
+            steps, other = plan(spec, self._host, start.root, network=start.network is not None).data(), None
+        else:
+            other = await self._call(self._bundle, start.id, start.program, spec)
+            steps = foreign.creation(other, start.root, self._host, terminal=start.terminal)
         directory = self._prepare(start.id, spec)
         first = start.attachments[:_MOST_CLIENTS]
         order = {
@@ -152,6 +163,7 @@ class Runtime:
             "log": [str(start.log.path), start.log.max_size_bytes, start.log.max_files] if start.log else None,
             "open_stdin": start.open_stdin,
             "own_pids": _own_pids(spec),
+            "runtime": other.data() if other is not None else None,
             "size": start.console_size,
             "spool": str(self._spool),
             "stdin_once": start.stdin_once,
@@ -162,7 +174,7 @@ class Runtime:
         try:
             process = await self._order(
                 order,
-                compiled.data(),
+                steps,
                 [*files, *(attachment.connection for attachment in first)],
                 describe=f"container {start.id}",
                 detached=partial(self._detached, start.id, ""),
@@ -173,7 +185,7 @@ class Runtime:
             # Not when cancelled: the program may run by now, so it is left for the next daemon to adopt.
             await self._call(self._clear, directory, cgroup)
             raise
-        self._containers[start.id] = _Container(process, spec, cgroup)
+        self._containers[start.id] = _Container(process, spec, cgroup, other)
         for attachment in first:
             attachment.connection.close()
         for attachment in start.attachments[_MOST_CLIENTS:]:
@@ -207,7 +219,7 @@ class Runtime:
             if _close_off(directory):
                 status = lost_status()
                 break
-        await self._call(_end_cgroup, cgroup)
+        await self._call(self._end, id, cgroup)
         if (known := self._containers.get(id)) is not None:
             known.process.end(status)
             known.process.settle()
@@ -224,7 +236,7 @@ class Runtime:
             detached=partial(self._detached, id, ""),
             lost=partial(self._lost, id, cgroup),
         )
-        self._containers[id] = _Container(process, spec, cgroup)
+        self._containers[id] = _Container(process, spec, cgroup, command.of_bundle(str(self._bundles / id), id))
         try:
             async with asyncio.timeout(_ANSWER_S):
                 return await process.answer()
@@ -257,15 +269,19 @@ class Runtime:
 
     async def signal(self, id: str, number: int) -> None:
         """Send a signal to the container's first process. Raises NotRunning."""
-        self._running(id).process.signal(number)
+        container = self._running(id)
+        if container.command is None:
+            container.process.signal(number)
+        else:
+            await self._call(foreign.steer, container.command, "kill", id, str(number))
 
     async def pause(self, id: str) -> None:
         """Freeze every process of the container. Raises NotRunning."""
-        await self._call(self._running(id).cgroup.freeze)
+        await self._steer(id, "pause", self._running(id).cgroup.freeze)
 
     async def unpause(self, id: str) -> None:
         """Let it go on. Raises NotRunning."""
-        await self._call(self._running(id).cgroup.thaw)
+        await self._steer(id, "resume", self._running(id).cgroup.thaw)
 
     async def kill_all(self, id: str) -> None:
         """SIGKILL to every process of the container; a paused one is thawed for it. Raises NotRunning."""
@@ -276,6 +292,9 @@ class Runtime:
         from onggi.runtime import resources
 
         container = self._running(id)
+        if container.command is not None:
+            await self._call(foreign.update, container.command, new)
+            return
         await self._call(container.cgroup.apply, resources.writes(new, self._host))
 
     async def counters(self, id: str) -> Counters:
@@ -313,16 +332,24 @@ class Runtime:
     ) -> Started:
         """Run one more process in a running container, under a shim of its own. Raises as `start` does, NotRunning."""
         container = self._running(id)
-        pidfd = container.process.pidfd
+        pidfd, first = container.process.pidfd, container.process.started
         assert pidfd is not None
+        assert first is not None
+        steps: list[Any] | dict[str, Any]
+        if container.command is None:
+            steps, files = plan_exec(process, container.spec, self._host).data(), {"pidfd": pidfd}
+        else:
+            files = {}
+            steps = foreign.execution(container.command, exec_id, process, container.spec, first.pid)
         order = {
             "cgroup": "",
             "clients": [flags(attachment) for attachment in attachments],
             "directory": "",
-            "files": ["pidfd"],
+            "files": list(files),
             "log": None,
             "open_stdin": open_stdin,
             "own_pids": True,
+            "runtime": None,
             "size": console_size,
             "spool": str(self._spool),
             "stdin_once": True,
@@ -331,8 +358,8 @@ class Runtime:
         }
         started = await self._order(
             order,
-            plan_exec(process, container.spec, self._host).data(),
-            [pidfd, *(attachment.connection for attachment in attachments)],
+            steps,
+            [*files.values(), *(attachment.connection for attachment in attachments)],
             describe=f"exec {exec_id}",
             detached=partial(self._detached, id, exec_id),
             lost=_lost_exec,
@@ -370,7 +397,7 @@ class Runtime:
     async def _order(
         self,
         order: dict[str, Any],
-        steps: list[Any],
+        steps: list[Any] | dict[str, Any],
         descriptors: Sequence[Fd],
         *,
         describe: str,
@@ -400,6 +427,8 @@ class Runtime:
                     # The order was lost with it: no shim took it, or that one was killed, too.
                     if order["directory"]:
                         await self._call(_undo, Path(order["directory"]), Cgroup(order["cgroup"]))
+                    if order["runtime"]:
+                        raise StartFailed(f"the launcher was killed while it started {describe}") from error
                     continue
                 raise StartFailed(f"the shim of {describe} was killed") from error
             except BaseException:
@@ -439,7 +468,7 @@ class Runtime:
             log.error("the shim of container %s was killed; the container is killed, too", id)
             status = lost_status()
         try:
-            await self._call(_end_cgroup, cgroup)
+            await self._call(self._end, id, cgroup)
         except (System, OSError) as error:
             log.error("container %s: %s", id, error)  # its removal tries again, and tells the user
         process.end(status)
@@ -453,7 +482,24 @@ class Runtime:
                     cgroup = Cgroup(spec.linux.cgroups_path)
         if cgroup is not None:
             _end_cgroup(cgroup)
+        command.discard(str(self._bundles / directory.name), directory.name)
         _remove(directory)
+
+    def _end(self, id: str, cgroup: Cgroup) -> None:
+        """See to it that nothing of a container runs or is left in the kernel. Blocks."""
+        _end_cgroup(cgroup)
+        command.discard(str(self._bundles / id), id)
+
+    def _bundle(self, id: str, program: OciProgram, spec: Spec) -> command.Command:
+        command.discard(str(self._bundles / id), id)
+        return foreign.prepare(self._bundles / id, id, program, spec)
+
+    async def _steer(self, id: str, word: str, ours: Callable[[], None]) -> None:
+        container = self._running(id)
+        if container.command is None:
+            await self._call(ours)
+        else:
+            await self._call(foreign.steer, container.command, word, id)
 
     async def _call(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run what may block: one container that does not freeze or die must not stop the loop."""

@@ -40,6 +40,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from onggi.runtime.command import Command
+
 SOCKET = "shim.sock"
 STATUS = "status"
 _NAME = ctypes.create_string_buffer(b"onggi-shim")
@@ -61,6 +63,7 @@ class _Order:
         "log",  # [path, max_size_bytes, max_files] or null
         "open_stdin",
         "own_pids",  # the program is pid 1 of its own namespace: with it, all end
+        "runtime",  # Command.data() of another OCI runtime, or null
         "size",  # [rows, columns] or null
         "spool",  # directory for what slow clients have not read
         "stdin_once",
@@ -170,6 +173,7 @@ class _Shim:
         "_own_pids",
         "_pid",
         "_poll",
+        "_runtime",
         "_spool",
         "_start_time",
         "_stdio",
@@ -188,6 +192,11 @@ class _Shim:
         self._poll = Poll()
         self._listener: "_socket.socket | None" = None
         self._code: "int | None" = None
+        self._runtime: "Command | None" = None
+        if order.runtime:
+            from onggi.runtime.command import Command
+
+            self._runtime = Command(*order.runtime)
 
     def start(
         self, order: _Order, plan: bytes, descriptors: "list[Fd]", stamps: "list[int]", ready: starter.Starter
@@ -283,6 +292,8 @@ class _Shim:
             self._stdio.finish()
             self._write_status(oom_killed, finished_at_ns)
             self.tell(["exited", self._code, oom_killed, finished_at_ns])
+            if self._runtime is not None:
+                self._runtime.clear()
             self._delete(cgroup)
         else:
             # An exec: the daemon knows the end before the client sees it, and asks for the exit status.

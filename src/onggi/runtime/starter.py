@@ -25,7 +25,7 @@ from onggi.runtime import init
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 _NAME = ctypes.create_string_buffer(b"onggi-starter")
 
@@ -85,7 +85,7 @@ def _start(channel: Fd, asked: message.Message) -> None:
     descriptors: "list[Fd]" = []
     files = dict(zip(jsontext.loads(names), (file.fileno() for file in asked.descriptors), strict=True))
     try:
-        child = init.spawn(jsontext.loads(plan), files, sibling=True)
+        child = _spawn(jsontext.loads(plan), files)
     except init.StartFailure as failure:
         answer = ["failed", *failure.data()]
     except OSError as error:
@@ -95,3 +95,12 @@ def _start(channel: Fd, asked: message.Message) -> None:
         answer = ["started", child.pid, child.start_time]
         descriptors = [child.pidfd] if child.console is None else [child.pidfd, child.console]
     message.send(channel, jsontext.dumps(answer).encode("ascii"), descriptors)
+
+
+def _spawn(plan: "list[Any] | dict[str, Any]", files: "dict[str, int]") -> init.Child:
+    """A list is a plan of steps for our own init; an object is an order that another OCI runtime carries out."""
+    if isinstance(plan, list):
+        return init.spawn(plan, files, sibling=True)
+    from onggi.runtime import delegate
+
+    return delegate.spawn(plan, files)

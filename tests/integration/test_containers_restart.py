@@ -64,3 +64,20 @@ def test_state_survives(own_engine: Engine) -> None:
     own_engine.kill()
     own_engine.start()
     assert json.loads(own_engine.docker("inspect", "made", check=True).stdout) == before
+
+
+def test_a_container_that_can_not_be_taken_up_is_tried_again(own_engine: Engine, name: str) -> None:
+    """One that an engine has skipped at its start would run on with nobody to hear of its end."""
+    id = own_engine.docker("run", "-d", "--name", name, "busybox", "sleep", "1000", check=True).stdout.strip()
+    own_engine.kill()
+    file = own_engine.exec_root / "containers" / id / "config.json"
+    aside = file.with_suffix(".aside")
+    file.rename(aside)
+    file.mkdir()
+    own_engine.start()
+    assert "can't be taken up again yet" in own_engine.log_tail()
+    file.rmdir()
+    aside.rename(file)
+    until(lambda: "is taken up again" in own_engine.log_tail(), "it is taken up")
+    own_engine.docker("kill", name, check=True)
+    assert own_engine.docker("wait", name).stdout == "137\n"

@@ -1,11 +1,13 @@
 """network.nftables, linux.netlink, linux.nftables: texts and bytes, without a kernel."""
 
 from ipaddress import IPv4Network
+from pathlib import Path
 
 import pytest
 
-from onggi.errors import Forbidden, InvalidParameter, OnggiError, Unsupported
+from onggi.errors import Forbidden, InvalidParameter, OnggiError, System, Unsupported
 from onggi.linux.netlink import attribute, attributes, mac_bytes, name_attribute
+from onggi.network import nftables
 from onggi.network.endpoint import PublishedPort
 from onggi.network.network import CreateNetwork, Ipam, Subnet, check_request, parse_subnet
 from onggi.network.nftables import BridgeRules, Forward, ruleset, table_name
@@ -115,3 +117,14 @@ def test_subnets_are_read_as_docker_does() -> None:
         parse_subnet(Subnet("10.9.0.1/24"))
     with pytest.raises(InvalidParameter, match="no matching subnet for gateway"):
         parse_subnet(Subnet("10.9.0.0/24", "", "10.9.1.1"))
+
+
+def test_nft_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = tmp_path / "nft"
+    slow.write_text(f"#!/bin/sh\necho $$ >{tmp_path}/pid\nexec sleep 1000\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr(nftables, "_nft", lambda: str(slow))
+    monkeypatch.setattr(nftables, "PATIENCE_S", 1.0)
+    with pytest.raises(System, match="nft did not take the rules within 1 s"):
+        nftables.apply("")
+    assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()

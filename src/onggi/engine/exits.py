@@ -36,14 +36,18 @@ async def _ended(engine: "Engine", container: Container, pid: int, status: ExitS
 async def settle(engine: "Engine", container: Container, status: ExitStatus) -> None:
     """What follows an end that nobody else takes care of. Call it holding the lock."""
     if restart.wanted(container, status):
-        await record(engine, container, status, State.RESTARTING)
-        await engine.runtime.forget(container.id)
-        restart.plan(engine, container)
+        try:
+            await record(engine, container, status, State.RESTARTING)
+            await engine.runtime.forget(container.id)
+        finally:
+            restart.plan(engine, container)  # whatever could not be noted or cleaned away: the next start meets it
     elif container.host_config.auto_remove and not container.kept:
         await _leave(engine, container, status)
     else:
-        await record(engine, container, status, State.EXITED)
-        container.stopped.happened(container.result())
+        try:
+            await record(engine, container, status, State.EXITED)
+        finally:
+            container.stopped.happened(container.result())  # it has ended, noted or not
         await engine.runtime.forget(container.id)
 
 
@@ -52,7 +56,7 @@ async def _leave(engine: "Engine", container: Container, status: ExitStatus) -> 
     simply found again."""
     _note(engine, container, status, State.EXITED)
     try:
-        await asyncio.gather(_give_back(engine, container), engine.containers.dispose(container, volumes=True))
+        await asyncio.gather(give_back(engine, container), engine.containers.dispose(container, volumes=True))
     except OnggiError as error:
         log.error("container %s was not removed: %s", container.id[:12], error)
     container.stopped.happened(container.result())
@@ -63,7 +67,7 @@ async def record(engine: "Engine", container: Container, status: ExitStatus, sta
     _note(engine, container, status, state)
     row = container_store.state_row(container)
     await asyncio.gather(
-        _give_back(engine, container),
+        give_back(engine, container),
         engine.database.write(lambda connection: container_store.update_state(connection, row)),
     )
 
@@ -87,14 +91,18 @@ def _note(engine: "Engine", container: Container, status: ExitStatus, state: Sta
     )  # fmt: skip
 
 
-async def _give_back(engine: "Engine", container: Container) -> None:
+async def give_back(engine: "Engine", container: Container) -> None:
+    """Its addresses, ports and mounts. What can't be given back is told to the log."""
     work = [engine.networks.release(container.id)]
     if container.mounts:
         work.append(engine.volumes.unmount(container.id))
     for outcome in await asyncio.gather(*work, return_exceptions=True):
-        if isinstance(outcome, OnggiError | OSError):
+        if isinstance(outcome, Exception):
             # The end of the container stands in any case; the next start of the engine gives back what is left.
-            log.error("container %s: after its end: %s", container.id[:12], outcome)
+            foreseen = isinstance(outcome, OnggiError | OSError)
+            log.error(
+                "container %s: after its end: %s", container.id[:12], outcome, exc_info=None if foreseen else outcome
+            )
         elif outcome is not None:
             raise outcome
 

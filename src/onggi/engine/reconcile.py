@@ -20,6 +20,9 @@ from onggi.state.journal import settle
 if TYPE_CHECKING:
     from onggi.engine.engine import Engine
 
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 60.0
+
 log = logging.getLogger("onggi.reconcile")
 
 
@@ -36,16 +39,14 @@ async def reconcile(engine: "Engine") -> None:
     known = set(engine.runtime.known())
     running = {container.id: container.mounts for container in containers if container.id in known}
     await engine.networks.reconcile(running)
-    await engine.volumes.reconcile(running)
+    await engine.volumes.reconcile({id: mounts for id, mounts in running.items() if mounts})
     await engine.snapshots.reconcile({container.id for container in containers})
-    await engine.volumes.reconcile(
-        {container.id: container.mounts for container in containers if container.id in known and container.mounts}
-    )
     for container in containers:
         try:
             await _look_at(engine, container, known)
         except (OnggiError, OSError) as error:  # one of them must not keep the engine from all others
-            log.error("container %s can't be taken up again: %s", container.id[:12], error)
+            log.error("container %s can't be taken up again yet: %s", container.id[:12], error)
+            engine.spawn(_look_again(engine, container), name=f"take up {container.id[:12]}")
     for stray in known - {container.id for container in containers}:
         try:
             await _end_stray(engine, stray)
@@ -72,6 +73,22 @@ async def _look_at(engine: "Engine", container: Container, known: set[str]) -> N
         elif container.state in (State.RUNNING, State.PAUSED):
             # Before this boot: nobody saw its end.
             await _note_end(engine, container, ExitStatus(255, False, datetime.now(UTC)))
+
+
+async def _look_again(engine: "Engine", container: Container) -> None:
+    """Until it is taken up, or removed: without a watcher nobody would hear of its end."""
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        if container not in engine.containers.all():
+            return
+        try:
+            await engine.run(_look_at(engine, container, set(engine.runtime.known())), name="take up")
+            log.info("container %s is taken up again", container.id[:12])
+            return
+        except (OnggiError, OSError) as error:
+            log.warning("container %s can't be taken up again yet: %s", container.id[:12], error)
 
 
 async def _adopt(engine: "Engine", container: Container, started: Started) -> None:

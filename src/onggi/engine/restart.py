@@ -83,9 +83,15 @@ async def _revive(engine: "Engine", container: Container) -> None:
         container.comeback = None
         try:
             await revive(engine, container)
-        except OnggiError as error:
+        except Exception as error:
+            if container.state is not State.RESTARTING:
+                raise  # it runs, which could not be noted
             log.warning("container %s did not come back: %s", container.id[:12], error)
             container.state = State.EXITED
             row = container_store.state_row(container)
-            await engine.database.write(lambda connection: container_store.update_state(connection, row))
-            container.stopped.happened(container.result())
+            try:
+                await engine.database.write(lambda connection: container_store.update_state(connection, row))
+            finally:
+                container.stopped.happened(container.result())
+            if not isinstance(error, OnggiError):
+                raise

@@ -64,8 +64,7 @@ async def _launch(engine: "Engine", container: Container) -> None:
         started = await _set_up(engine, container)
     except (OnggiError, OSError) as cause:
         error = cause if isinstance(cause, OnggiError) else System(f"the container can't be set up: {cause}")
-        await engine.networks.release(container.id)
-        await engine.volumes.unmount(container.id)
+        await exits.give_back(engine, container)
         container.exit_code = error.exit_status if error.exit_status > 1 else SETUP_FAILED
         container.error = str(error)
         _send_away(container)

@@ -107,12 +107,13 @@ class Networks:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._connected:
-            await self._firewall.take_down()
-        await self._stack.aclose()
-        self._host_ports.close()
-        if not self._connected:
-            await asyncio.to_thread(self.catalogue.lower_bridges)
+        async with AsyncExitStack() as rest:  # from the last to the first, each though another fails
+            if not self._connected:
+                rest.push_async_callback(asyncio.to_thread, self.catalogue.lower_bridges)
+            rest.callback(self._host_ports.close)
+            rest.push_async_callback(self._stack.aclose)
+            if not self._connected:
+                rest.push_async_callback(self._firewall.take_down)
 
     @property
     def default_gateway(self) -> str:

@@ -25,6 +25,7 @@ from onggi.linux.nftables import Element, key
 from onggi.network.endpoint import PublishedPort
 
 ANY_ADDRESS = "0.0.0.0"
+PATIENCE_S = 60.0
 _PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
 _PROTOCOLS = {"tcp": nftables.TCP, "udp": nftables.UDP, "sctp": nftables.SCTP}
 
@@ -167,7 +168,10 @@ def _nft() -> str:
 
 
 def apply(text: str) -> int:
-    """Hand a rule set to nft(8); the process that did it. Blocks for some milliseconds. Raises System with its words."""
+    """Hand a rule set to nft(8); the process that did it. Blocks for some milliseconds.
+
+    Raises System with its words, or when it does not end: it is killed then, and nothing has changed.
+    """
     with subprocess.Popen(
         [_nft(), "-f", "-"],
         stdin=subprocess.PIPE,
@@ -175,7 +179,11 @@ def apply(text: str) -> int:
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        _, complaint = process.communicate(text, timeout=60)
+        try:
+            _, complaint = process.communicate(text, timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired as error:
+            process.kill()
+            raise System(f"nft did not take the rules within {PATIENCE_S:.0f} s") from error
     if process.returncode != 0:
         raise System(f"nft refused the rules: {complaint.strip()}")
     return process.pid
@@ -193,7 +201,7 @@ def _docker_user_rules() -> str | None:
         text=True,
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     return done.stdout if done.returncode == 0 else None
 

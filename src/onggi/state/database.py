@@ -22,14 +22,20 @@ Work = Callable[[sqlite3.Connection], T]
 
 
 class Database:
-    """The engine's state, one file `state.db`. Enter it to open; leave it to settle what is queued and close.
+    """One file. Enter it to open; leave it to settle what is queued and close.
 
+    The schema is the engine's unless another `migrate` is given. `durable`: a power cut takes nothing back either.
     `owned`: directories whose content only the state explains. Where one of them is not empty, a state that is missing
     or blank has been lost: it is refused, for to a new one all that is in them would be rubbish. Raises System.
     """
 
-    def __init__(self, path: Path, *, owned: Iterable[Path] = ()) -> None:
+    def __init__(
+        self, path: Path, migrate: Callable[[sqlite3.Connection], None] = migrate, *, durable: bool = False,
+        owned: Iterable[Path] = (),
+    ) -> None:  # fmt: skip
         self._path = path
+        self._migrate = migrate
+        self._durable = durable
         self._owned = tuple(owned)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="state-writer")
         self._connection: sqlite3.Connection | None = None
@@ -40,7 +46,7 @@ class Database:
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode = WAL")
         # NORMAL: kill -9 loses nothing; only a power cut may take back the last transactions, whole.
-        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA busy_timeout = 10000")
         return connection
@@ -50,7 +56,7 @@ class Database:
             connection = self._connect()
             if is_blank(connection):
                 self._refuse_if_lost()
-            migrate(connection)
+            self._migrate(connection)
             return connection
 
         self._connection = await asyncio.get_running_loop().run_in_executor(self._writer, open_file)

@@ -1,0 +1,153 @@
+"""The frame every request passes once: find the route, learn who asks, ask `allow`, run the handler, answer failures.
+
+Modules with routes are listed in `service.FEATURES`. No middleware, no second router.
+"""
+
+import json
+import logging
+import re
+import time
+from collections.abc import Iterable, Sequence
+
+from aiohttp import web
+
+from onggi.errors import NotFound
+from onggi.registry import origin
+from onggi.registry.authentication import authenticate
+from onggi.registry.authorization import allow
+from onggi.registry.failure import reply_to
+from onggi.registry.names import InvalidName, project_name, repository_name
+from onggi.registry.permissions import AuthenticationNeeded
+from onggi.registry.refusals import MethodWrong
+from onggi.registry.requests import ADDRESS, BASE, REPOSITORY, SUBJECT
+from onggi.registry.route import Found, Route, Table
+from onggi.registry.service import Service
+from onggi.registry.throttle import TooManyTries
+
+log = logging.getLogger("onggi.registry.access")
+_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+_CONTROL = re.compile(r"[^\x20-\x7e]")
+_HEADERS = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Docker-Distribution-Api-Version", "registry/2.0"),
+)
+SANDBOX = "default-src 'none'; frame-ancestors 'none'; sandbox"
+"""The Content-Security-Policy of everything that is not a page of ours: what strangers pushed never runs."""
+
+
+class PathUnknown(NotFound):
+    def __init__(self) -> None:
+        super().__init__("there is nothing at this path")
+
+
+class App:
+    """Answers the requests of one service. `answer` is aiohttp's handler."""
+
+    def __init__(self, service: Service, routes: Iterable[Route]) -> None:
+        self._service = service
+        self._table = Table(routes)
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        assert isinstance(request, web.Request)
+        begun = time.perf_counter()
+        kind = "none"
+        try:
+            request[ADDRESS], request[BASE] = origin.of(request, self._service.settings)
+            found = self._find(request)
+            kind = found.route.path
+            response = await self._carry_out(request, found)
+        except web.HTTPRequestEntityTooLarge as error:
+            response = self._failed(request, error)
+        except web.HTTPException as redirect:
+            response = redirect
+        except Exception as error:  # the edge: nobody above could answer
+            if request.transport is None and isinstance(error, ConnectionError):
+                raise  # the client has gone: nobody reads a reply
+            if getattr(request.writer, "output_size", 0) > 0:
+                if request.transport is not None:
+                    request.transport.abort()  # the head is on the wire: only an early end can tell the client now
+                raise
+            response = self._failed(request, error)
+        self._note(request, response, kind, time.perf_counter() - begun)
+        return response
+
+    def _find(self, request: web.Request) -> Found:
+        found = self._table.find(request.method, request.path)
+        if isinstance(found, Found):
+            return found
+        if not found:
+            raise PathUnknown
+        raise MethodWrong(f"{request.method[:20]} is not offered here, only {', '.join(sorted(found))}")
+
+    async def _carry_out(self, request: web.Request, found: Found) -> web.StreamResponse:
+        route, service = found.route, self._service
+        request.match_info.update(found.parameters)
+        if route.authenticate is not None:
+            request[SUBJECT] = await route.authenticate(request)
+        else:
+            request[SUBJECT] = await authenticate(service, request)
+        project = found.parameters.get("project", "")
+        if project:
+            project_name(project)
+        if "name" in found.parameters and "{name*}" in route.path:
+            try:
+                request[REPOSITORY] = repository_name(found.parameters["name"])
+            except InvalidName:
+                if not request[SUBJECT].known:
+                    raise AuthenticationNeeded from None  # before that, nobody learns anything
+                raise
+        if route.action is not None:
+            await allow(service.database, request[SUBJECT], route.action, project=project,
+                        repository=request.get(REPOSITORY, ""))  # fmt: skip
+        if route.body_limit_bytes is not None:
+            request._client_max_size = route.body_limit_bytes
+        return await route.handler(request)
+
+    def _failed(self, request: web.Request, error: Exception) -> web.Response:
+        response = reply_to(error)
+        if isinstance(error, AuthenticationNeeded):
+            response.headers["WWW-Authenticate"] = self._challenge(request, error)
+        elif isinstance(error, TooManyTries):
+            response.headers["Retry-After"] = str(error.wait_s)
+        if request.body_exists and not request.content.at_eof():
+            response.force_close()  # the rest of its body is not waited for
+        return response
+
+    def _challenge(self, request: web.Request, error: AuthenticationNeeded) -> str:
+        if not request.path.startswith("/v2/"):
+            return 'Basic realm="Onggi registry"'
+        text = f'Bearer realm="{request[BASE]}/token",service="{self._service.settings.service}"'
+        if error.scope:
+            text += f',scope="{error.scope}"'
+            if request.headers.get("Authorization"):
+                text += ',error="insufficient_scope"'
+        return text
+
+    def _note(self, request: web.Request, response: web.StreamResponse, kind: str, took_s: float) -> None:
+        metrics = self._service.metrics
+        method = request.method if request.method in ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE") else "other"
+        metrics.requests.add(method, kind, str(response.status))
+        metrics.latency.observe(took_s, kind)
+        if request.path in _QUIET or not log.isEnabledFor(logging.INFO):
+            return
+        subject = request.get(SUBJECT)
+        log.info("%s", json.dumps({
+            "method": method, "path": _CONTROL.sub("?", request.path)[:500], "status": response.status,
+            "ms": round(took_s * 1000, 1), "subject": subject.name if subject is not None else "",
+            "address": request.get(ADDRESS, ""), "agent": _CONTROL.sub("?", request.headers.get("User-Agent", ""))[:200],
+        }))  # fmt: skip
+
+
+async def _mark(request: web.Request, response: web.StreamResponse) -> None:
+    headers = response.headers
+    for name, value in _HEADERS:
+        headers[name] = value
+    headers.setdefault("Content-Security-Policy", SANDBOX)
+
+
+def make_app(service: Service, routes: Sequence[Route]) -> web.Application:
+    """The application of one service, to be served by `server.Runner`."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", App(service, routes).answer)
+    app.on_response_prepare.append(_mark)
+    return app

@@ -1,0 +1,91 @@
+"""Who asks: the Authorization header → a Subject. Bearer tokens of ours, or Basic with a user's or robot's name."""
+
+import base64
+import binascii
+
+from aiohttp import web
+
+from onggi.registry import audit, robots, users
+from onggi.registry.audit import Actor, Outcome
+from onggi.registry.clock import stamp
+from onggi.registry.passwords import secret_fits
+from onggi.registry.permissions import ANONYMOUS, AuthenticationNeeded, Subject
+from onggi.registry.requests import ADDRESS
+from onggi.registry.service import Service
+from onggi.registry.tokens import InvalidToken
+
+
+class BadCredentials(AuthenticationNeeded):
+    """Wrong name or wrong password: which one is not said."""
+
+    def __init__(self) -> None:
+        super().__init__("", "incorrect username or password")
+
+
+async def authenticate(service: Service, request: web.Request) -> Subject:
+    """Raises AuthenticationNeeded for credentials that are not right, TooManyTries for too many of those."""
+    header = request.headers.get("Authorization", "")
+    if not header:
+        return ANONYMOUS
+    scheme, _, text = header.partition(" ")
+    if scheme.lower() == "bearer":
+        try:
+            return service.tokens.read(text.strip())
+        except InvalidToken:
+            service.metrics.refused_sign_ins.add()
+            raise
+    if scheme.lower() == "basic":
+        name, password = basic(text.strip())
+        return await sign_in(service, name, password, request[ADDRESS])
+    raise AuthenticationNeeded("", "only Basic and Bearer credentials are taken")
+
+
+def basic(text: str) -> tuple[str, str]:
+    """Name and password of a Basic header's value. Raises BadCredentials."""
+    try:
+        name, colon, password = base64.b64decode(text, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise BadCredentials from error
+    if not colon:
+        raise BadCredentials
+    return name, password
+
+
+async def sign_in(service: Service, name: str, password: str, address: str) -> Subject:
+    """Check a name and a password, a person's or a robot's. Raises BadCredentials, TooManyTries.
+
+    The time it takes does not tell whether there is such a user.
+    """
+    account = f"account {name[:100]}"
+    service.account_throttle.check(account)
+    service.address_throttle.check(address)
+    subject = await (_robot(service, name, password) if "+" in name else _user(service, name, password))
+    if subject is None:
+        service.account_throttle.failed(account)
+        service.address_throttle.failed(address)
+        service.metrics.refused_sign_ins.add()
+        await service.database.write(
+            lambda connection: audit.record(connection, Actor(name[:100], address), "sign in", outcome=Outcome.REFUSED)
+        )
+        raise BadCredentials
+    service.account_throttle.succeeded(account)
+    return subject
+
+
+async def _user(service: Service, name: str, password: str) -> Subject | None:
+    row = await service.read(lambda connection: users.by_name(connection, name))
+    if not await service.passwords.fits(password, row["password_hash"] if row is not None else None):
+        return None
+    assert row is not None, "nobody's password never fits"
+    return users.subject_of(row)
+
+
+async def _robot(service: Service, name: str, secret: str) -> Subject | None:
+    row = await service.read(lambda connection: robots.by_name(connection, name))
+    if not secret_fits(secret, row["secret_hash"] if row is not None else "0" * 64) or row is None:
+        return None
+    if row["used_at"] < stamp()[:16]:  # once a minute is exact enough
+        await service.database.write(
+            lambda connection: connection.execute("UPDATE robots SET used_at = ? WHERE id = ?", (stamp(), row["id"]))
+        )
+    return robots.subject_of(row)

@@ -1,0 +1,24 @@
+"""What a registry is made of: each module adds its routes, subscribers and jobs to a service before it is opened.
+
+A feature is a module with `install(service) -> list[Route]`. Add yours here.
+"""
+
+from collections.abc import Callable
+
+from onggi.registry.route import Route
+from onggi.registry.service import Service
+from onggi.registry.v2 import blobs, discovery, manifests, token, uploads
+
+Install = Callable[[Service], list[Route]]
+FEATURES: tuple[Install, ...] = (
+    uploads.routes,  # before blobs: /v2/NAME/blobs/uploads/ is no digest
+    blobs.routes,
+    manifests.routes,
+    discovery.routes,
+    token.routes,
+)
+
+
+def install(service: Service) -> list[Route]:
+    """Install all of them; gives every route."""
+    return [route for feature in FEATURES for route in feature(service)]

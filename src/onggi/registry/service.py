@@ -1,0 +1,90 @@
+"""One registry: its settings, stores, subscribers and jobs, opened and closed together. No use case lives here.
+
+A feature adds a module to `FEATURES`: `install(service)` may subscribe to events, add job handlers and routes.
+"""
+
+import secrets
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self, TypeVar
+
+from onggi.content.object_directory import ObjectDirectory
+from onggi.content.objects import Objects
+from onggi.registry import jobs, settings_store
+from onggi.registry.database import Connection, Database, SqliteDatabase, Work
+from onggi.registry.events import Events
+from onggi.registry.manifests import Stored
+from onggi.registry.metrics import Metrics
+from onggi.registry.passwords import Passwords
+from onggi.registry.permissions import Subject
+from onggi.registry.receiving import Receiver
+from onggi.registry.settings import Settings
+from onggi.registry.throttle import Throttle
+from onggi.registry.tokens import Tokens
+
+T = TypeVar("T")
+PullGate = Callable[[Subject, str, Stored], Awaitable[None]]
+"""(who, repository, the manifest that is about to be given out)"""
+TOKEN_KEY = "token-key"
+THREADS = 16
+
+
+class Service:
+    """Enter it to open. Handlers and features reach everything through it."""
+
+    database: Database
+    objects: Objects
+    receiver: Receiver
+    tokens: Tokens
+    passwords: Passwords
+    jobs: jobs.Runner
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.events = Events()
+        self.metrics = Metrics()
+        self.job_handlers: dict[str, jobs.Handler] = {}
+        """Kind → handler. Filled by features before the service is entered."""
+        self.pull_gates: list[PullGate] = []
+        """Asked before a manifest is given out by GET; each may raise Forbidden with the rule and the reason."""
+        self.account_throttle = Throttle(free=5)
+        self.address_throttle = Throttle(free=30)
+        self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="disk")
+        """For what blocks on the disk."""
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        root = self.settings.root
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self.database = await self._stack.enter_async_context(SqliteDatabase(root / "registry.db"))
+            self.objects = ObjectDirectory(root / "blobs")
+            self.receiver = Receiver(self.objects, self.pool, lambda count: self.metrics.received.add(amount=count))
+            self.passwords = Passwords()
+            self._stack.callback(self.passwords.close)
+            key = await self.database.write(
+                lambda connection: settings_store.get_or_make(connection, TOKEN_KEY, lambda: secrets.token_bytes(32))
+            )
+            self.tokens = Tokens(key, self.settings.service, self.settings.token_lifetime)
+            self.jobs = await self._stack.enter_async_context(jobs.Runner(self.database, self.job_handlers))
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+        self.pool.shutdown(wait=True)
+
+    async def write(self, work: Work[T]) -> T:
+        """`database.write`, and the jobs that it enqueued are looked at."""
+        result = await self.database.write(work)
+        self.jobs.nudge()
+        return result
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        return await self.database.read(work)

@@ -1,0 +1,43 @@
+"""What one registry runs by: `options.read` makes it from the command line."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+
+DEFAULT_ROOT = Path("/var/lib/onggi-registry")
+DEFAULT_PORT = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    root: Path = DEFAULT_ROOT
+    """All data: `registry.db`, `blobs/`."""
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    url: str = ""
+    """How clients reach it, `https://registry.example.com`, without a slash at its end; "" where it listens."""
+    tls: Tls | None = None
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Whose X-Forwarded-* are believed."""
+    upload_age: timedelta = timedelta(days=1)
+    """An upload that nobody has gone on with for this long is given up."""
+    keep_deleted: timedelta = timedelta(days=7)
+    """How long a deleted manifest can be brought back."""
+    unreferenced_age: timedelta = timedelta(hours=24)
+    """How long a blob that no manifest names stays: the time a push may take."""
+    token_lifetime: timedelta = timedelta(minutes=5)
+    collect_every: timedelta = timedelta(hours=1)
+    names: tuple[str, ...] = field(default=())
+    """Host names beside addresses, localhost and the machine's own by which clients without `url` may call."""
+
+    @property
+    def service(self) -> str:
+        """What tokens are for: the name in `WWW-Authenticate`."""
+        return self.url.partition("://")[2] if self.url else "onggi-registry"

@@ -1,0 +1,105 @@
+"""Tags: names that move, and the history of where each pointed."""
+
+import json
+from enum import StrEnum
+from typing import Any
+
+from onggi.registry.clock import stamp
+from onggi.registry.database import Connection
+from onggi.registry.glob import fits
+from onggi.registry.refusals import ManifestUnknown, TagImmutable
+
+
+class TagAction(StrEnum):
+    PUSH = "push"
+    ROLLBACK = "rollback"
+    DELETE = "delete"
+    RETENTION = "retention"
+
+
+def digest_of(connection: Connection, repository_id: int, tag: str) -> str:
+    """Raises ManifestUnknown."""
+    row = connection.execute(
+        "SELECT digest FROM tags WHERE repository_id = ? AND name = ?", (repository_id, tag)
+    ).fetchone()
+    if row is None:
+        raise ManifestUnknown(tag)
+    return str(row["digest"])
+
+
+def check_may_change(connection: Connection, repository_id: int, tag: str) -> None:
+    """Raises TagImmutable when a rule of the project forbids to move or delete a tag that exists."""
+    row: Any = connection.execute(
+        "SELECT r.name, p.name AS project, p.immutable FROM repositories r JOIN projects p ON p.id = r.project_id"
+        " WHERE r.id = ?",
+        (repository_id,),
+    ).fetchone()
+    path = row["name"].partition("/")[2]
+    for rule in json.loads(row["immutable"]):
+        if fits(rule["repositories"], path) and fits(rule["tags"], tag):
+            raise TagImmutable(tag, f"{rule['repositories']}:{rule['tags']}")
+
+
+def point(
+    connection: Connection, repository_id: int, tag: str, digest: str, by: str, action: TagAction = TagAction.PUSH
+) -> str:
+    """Make `tag` name the manifest; gives what it named before, "" for a new one. Raises TagImmutable.
+
+    The manifest is in the repository: the caller has stored or looked it up in the same transaction.
+    """
+    row = connection.execute(
+        "SELECT digest FROM tags WHERE repository_id = ? AND name = ?", (repository_id, tag)
+    ).fetchone()
+    previous = "" if row is None else str(row["digest"])
+    if previous == digest:
+        return previous
+    if previous:
+        check_may_change(connection, repository_id, tag)
+    connection.execute(
+        "INSERT INTO tags (repository_id, name, digest, updated_at, updated_by) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (repository_id, name) DO UPDATE SET digest = excluded.digest,"
+        " updated_at = excluded.updated_at, updated_by = excluded.updated_by",
+        (repository_id, tag, digest, stamp(), by),
+    )
+    _note(connection, repository_id, tag, digest, action, by)
+    return previous
+
+
+def delete(connection: Connection, repository_id: int, tag: str, by: str, action: TagAction = TagAction.DELETE) -> str:
+    """Forget a tag; gives the digest it named. Raises ManifestUnknown, TagImmutable."""
+    digest = digest_of(connection, repository_id, tag)
+    check_may_change(connection, repository_id, tag)
+    connection.execute("DELETE FROM tags WHERE repository_id = ? AND name = ?", (repository_id, tag))
+    _note(connection, repository_id, tag, digest, action, by)
+    return digest
+
+
+def of_manifest(connection: Connection, repository_id: int, digest: str) -> list[str]:
+    rows = connection.execute(
+        "SELECT name FROM tags WHERE repository_id = ? AND digest = ? ORDER BY name", (repository_id, digest)
+    ).fetchall()
+    return [row["name"] for row in rows]
+
+
+def names(connection: Connection, repository_id: int, last: str, most: int) -> list[str]:
+    """Tags after `last` in the order of their bytes, at most `most`."""
+    rows = connection.execute(
+        "SELECT name FROM tags WHERE repository_id = ? AND name > ? ORDER BY name LIMIT ?", (repository_id, last, most)
+    ).fetchall()
+    return [row["name"] for row in rows]
+
+
+def history(connection: Connection, repository_id: int, tag: str, before: int, most: int) -> list[Any]:
+    """The moves of a tag, the latest first; those with a smaller number than `before`, where that is not 0."""
+    return connection.execute(
+        "SELECT sequence, digest, action, at, by FROM tag_history WHERE repository_id = ? AND tag = ?"
+        " AND (? = 0 OR sequence < ?) ORDER BY sequence DESC LIMIT ?",
+        (repository_id, tag, before, before, most),
+    ).fetchall()
+
+
+def _note(connection: Connection, repository_id: int, tag: str, digest: str, action: TagAction, by: str) -> None:
+    connection.execute(
+        "INSERT INTO tag_history (repository_id, tag, digest, action, at, by) VALUES (?, ?, ?, ?, ?, ?)",
+        (repository_id, tag, digest, action, stamp(), by),
+    )

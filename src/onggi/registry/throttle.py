@@ -1,0 +1,50 @@
+"""Slows guessing down: after a few failures for an account or from an address, tries are refused for a while.
+
+Counted in memory, in a bounded table: a restart forgets, and an attacker can't fill it.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from onggi.errors import OnggiError
+
+
+class TooManyTries(OnggiError):
+    """Signing in failed too often. `wait_s` is how long to wait."""
+
+    def __init__(self, wait_s: int) -> None:
+        super().__init__(f"too many failed attempts to sign in: try again in {wait_s} s")
+        self.wait_s = wait_s
+
+
+class Throttle:
+    """Failures by key. A key may fail `free` times; each failure after that locks it, twice as long each time."""
+
+    def __init__(
+        self, *, free: int, first_s: float = 1.0, most_s: float = 300.0, forget_s: float = 900.0,
+        most_keys: int = 10_000, now: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self._free, self._first_s, self._most_s, self._forget_s = free, first_s, most_s, forget_s
+        self._most_keys, self._now = most_keys, now
+        self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def check(self, key: str) -> None:
+        """Raises TooManyTries while `key` is locked."""
+        failures, last = self._failures.get(key, (0, 0.0))
+        since = self._now() - last
+        if failures <= self._free or since > self._forget_s:
+            return
+        lock_s = min(self._first_s * 2 ** min(failures - self._free - 1, 30), self._most_s)
+        if since < lock_s:
+            raise TooManyTries(max(1, round(lock_s - since)))
+
+    def failed(self, key: str) -> None:
+        failures, last = self._failures.pop(key, (0, 0.0))
+        now = self._now()
+        self._failures[key] = (failures + 1 if now - last <= self._forget_s else 1, now)
+        while len(self._failures) > self._most_keys:
+            self._failures.popitem(last=False)
+
+    def succeeded(self, key: str) -> None:
+        self._failures.pop(key, None)

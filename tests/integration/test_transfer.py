@@ -135,6 +135,9 @@ def test_proofs(guarded: Registry, tmp_path: Path) -> None:
             f"pull access denied for {host_name}/{private}, repository does not exist or may require 'docker login': "
             "denied: requested access to the resource is denied"
         )
+        assert await said(host.pull(f"{host_name}/{private}-typo:1", credentials=ALICE)) == (
+            f"manifest for {host_name}/{private}-typo:1 not found: manifest unknown: manifest unknown"
+        )
         assert await said(host.pull(f"{host_name}/{private}:1", credentials=bad)) == (
             f'Get "http://{host_name}/v2/{private}/manifests/1": unauthorized: incorrect username or password'
         )

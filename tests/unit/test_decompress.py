@@ -12,7 +12,7 @@ import pytest
 import zstandard
 
 from onggi.images import decompress as decompress_module
-from onggi.images.decompress import PIECE, MalformedCompression, compression, decompressor
+from onggi.images.decompress import PIECE, MalformedCompression, bounded, compression, decompressor
 
 DATA = os.urandom(300_000) + b"x" * 5_000_000
 
@@ -121,3 +121,31 @@ def test_a_bomb_takes_no_memory(kind: str, tmp_path: os.PathLike[str]) -> None:
     total, grown_kb = map(int, run.stdout.split())
     assert total == size
     assert grown_kb < 40_000
+
+
+def test_a_stream_may_grow_so_many_times_what_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decompress_module, "FREE_BYTES", 1000)
+    consumed = 0
+
+    def produce(pieces: list[tuple[int, int]], times: int) -> int:
+        """Each piece: bytes read, bytes that came of them."""
+        nonlocal consumed
+        consumed, left = 0, iter(pieces)
+
+        def piece() -> bytes:
+            nonlocal consumed
+            read, produced = next(left, (0, 0))
+            consumed += read
+            return bytes(produced)
+
+        give, total = bounded(piece, lambda: consumed, times), 0
+        while data := give():
+            total += len(data)
+        return total
+
+    assert produce([(1, 1000)], 10) == 1000
+    assert produce([(200, 1500), (0, 500)], 10) == 2000
+    assert produce([(1, 1500)], 0) == 1500
+    for pieces in ([(1, 1001)], [(100, 1000), (0, 1)]):
+        with pytest.raises(MalformedCompression, match="grows to more than 10 times its size"):
+            produce(pieces, 10)

@@ -17,6 +17,7 @@ from onggi.images.credentials import Credentials, decode_config_header, decode_h
 from onggi.images.progress import LayerRow, bar, human_size
 from onggi.images.remote.address import AddressRefused, Scope, beside, scope_of
 from onggi.images.remote.challenge import Challenge, parse_challenges
+from onggi.images.remote.client import retry_after
 from onggi.images.remote.endpoint import Endpoints, RegistryOptions
 from onggi.images.remote.failure import answer
 from onggi.images.remote.http import Deadlines, Http
@@ -87,6 +88,21 @@ def test_answers(status: int, body: object, challenges: list[Challenge], kind: t
     error = answer(status, "Reason", content, challenges)
     assert isinstance(error, kind)
     assert str(error) == words
+
+
+@pytest.mark.parametrize(
+    ("wait", "words"),
+    [
+        ("90", "toomanyrequests: too many requests (the registry asks to wait 90 seconds)"),
+        ("21600", "toomanyrequests: too many requests (the registry asks to wait 6 hours)"),
+        ("Fri, 31 Dec 2060 23:59:59 GMT", "toomanyrequests: too many requests (the registry asks to wait 3"),
+        ("soon", "toomanyrequests: too many requests"),
+    ],
+)
+def test_a_limit_is_told_with_its_end(wait: str, words: str) -> None:
+    error = answer(429, "", b"")
+    error.retry_after_s = retry_after(wait)
+    assert str(error).startswith(words)
 
 
 def header(document: object) -> str:

@@ -87,7 +87,10 @@ class Engine:
             publish = self.events.publish
             self.containers = Containers(self)
             blobs = DirectoryStore(settings.data_root / "content")
-            self.images = await enter(Images(settings.data_root, self.database, blobs, publish, self._containers_of))
+            self.images = await enter(Images(
+                    settings.data_root, self.database, blobs, publish, self._containers_of,
+                    most_times=settings.max_decompression_ratio,
+                ))  # fmt: skip
             self.snapshots = self.images.snapshots
             options = RegistryOptions(
                 insecure=settings.insecure_registries,

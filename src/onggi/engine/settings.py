@@ -53,6 +53,8 @@ class Settings:
     https_proxy: str = ""
     no_proxy: str = ""
     """Proxies for what the engine itself fetches: pulls, pushes, searches, `import URL`. Containers do not see them."""
+    max_decompression_ratio: int = 500
+    """So many times its size a layer may unpack to, beyond the first GiB; 0: any."""
     max_concurrent_downloads: int = 4
     max_concurrent_uploads: int = 5
     log_driver: str = "json-file"

@@ -24,6 +24,11 @@ _MAGICS = (
     (b"BZh", "bzip2"),
 )
 MAGIC_BYTES = 6
+FREE_BYTES = 1 << 30
+"""So much may come out of any stream, however short it is."""
+MOST_TIMES = 500
+"""As many times its size a stream may grow beyond that, unless the engine is told otherwise. gzip can reach 1,030, zstd
+a hundred thousand; layers of programs and data reach 3 to 20."""
 
 
 class MalformedCompression(Exception):
@@ -35,6 +40,27 @@ def compression(start: bytes) -> str:
     if start[:3] == b"\x50\x2a\x4d" or (len(start) >= 4 and start[1:4] == b"\x2a\x4d\x18" and 0x50 <= start[0] <= 0x5F):
         return "zstd"  # a skippable frame first
     return next((name for magic, name in _MAGICS if start.startswith(magic)), "")
+
+
+def bounded(produce: "Callable[[], bytes]", consumed: "Callable[[], int]", times: int) -> "Callable[[], bytes]":
+    """`produce`, until it has given more than `times` what `consumed` says was read for it; 0: without bound.
+
+    A bomb ends where it begins to pay: its head start is FREE_BYTES, and what it read before. The result raises
+    MalformedCompression.
+    """
+    if not times:
+        return produce
+    produced = 0
+
+    def next_piece() -> bytes:
+        nonlocal produced
+        data = produce()
+        produced += len(data)
+        if produced > FREE_BYTES and produced > times * consumed():
+            raise MalformedCompression(f"the compressed stream grows to more than {times} times its size")
+        return data
+
+    return next_piece
 
 
 def decompressor(kind: str, read: "Callable[[], bytes]") -> "Callable[[], bytes]":

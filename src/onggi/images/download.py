@@ -119,6 +119,13 @@ class Download:
             return self._ingest.offset
 
         self._writing = asyncio.get_running_loop().run_in_executor(self._executor, write)
+        self._writing.add_done_callback(self._tell)
+
+    def _tell(self, writing: asyncio.Future[int]) -> None:
+        """At once, not with the next batch: what comes next may take long."""
+        if not writing.cancelled() and writing.exception() is None:
+            self._arrived(writing.result())
+            self._row.move("Downloading", writing.result(), self._blob.size)
 
     async def _written(self) -> None:
         """The last batch is in the file; also when we are cancelled meanwhile, as the file is closed then."""
@@ -126,7 +133,7 @@ class Download:
             return
         future, self._writing = self._writing, None
         try:
-            offset = await asyncio.shield(future)
+            await asyncio.shield(future)
         except asyncio.CancelledError:
             await asyncio.wait({future})
             raise
@@ -136,5 +143,3 @@ class Download:
         except (StoreFull, OSError):
             self._refused = True
             raise
-        self._arrived(offset)
-        self._row.move("Downloading", offset, self._blob.size)

@@ -12,6 +12,7 @@ from typing import Protocol, Self
 
 from onggi.content.store import BlobUnknown, Store
 from onggi.images import layers, lease, names, rubbish
+from onggi.images.decompress import MOST_TIMES
 from onggi.images.image import Image, NoSuchImage
 from onggi.images.layers import Layer
 from onggi.images.lease import Lease
@@ -47,9 +48,13 @@ class Images:
         blobs: Store,
         publish: Publish,
         containers_of: Callable[[Digest], Sequence[ContainerUse]],
+        *,
+        most_times: int = MOST_TIMES,
     ) -> None:
         self.data_root = data_root
         self.blobs = blobs
+        self.most_times = most_times
+        """So many times its size a compressed layer or archive may grow; 0: any."""
         self._database = database
         self._publish = publish
         self._containers_of = containers_of
@@ -245,7 +250,9 @@ class Images:
 
         `copy`: gets the tar in the blob. None as `diff_id`: any will do, and `finish` tells it.
         """
-        return Unpacking(self.data_root, self._database, self._rubbish, diff_id, blob, copy=copy)
+        return Unpacking(
+            self.data_root, self._database, self._rubbish, diff_id, blob, copy=copy, most_times=self.most_times
+        )
 
     @asynccontextmanager
     async def scratch(self) -> AsyncIterator[Path]:
@@ -264,7 +271,9 @@ class Images:
         async with self.scratch() as directory:
             with Fd(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
                 target = -1 if copy is None else copy
-                async with WorkerProcess("expand", blob, root, target, task="decompress the layer") as worker:
+                async with WorkerProcess(
+                    "expand", blob, root, target, task="decompress the layer", most_times=self.most_times
+                ) as worker:
                     if copy is not None:
                         copy.close()  # only the worker's is left, so that its end shows
                     digest, _, _ = await worker.result(size_bytes)

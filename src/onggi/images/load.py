@@ -88,7 +88,9 @@ class Archive:
         ours, theirs = socket.socketpair()
         with ours, Fd(os.memfd_create("report", os.MFD_CLOEXEC)) as report, Fd(theirs.detach()) as blob:
             ours.setblocking(False)
-            async with WorkerProcess("unpack", blob, self.root, report, -1, 0, task="read the archive") as worker:
+            async with WorkerProcess(
+                "unpack", blob, self.root, report, -1, 0, task="read the archive", most_times=self._images.most_times
+            ) as worker:
                 blob.close()  # only the worker's copy is left: its end shows here
                 # What the stream raises ends all: only a stream that ended well makes an archive whole.
                 async for piece in self._stream:

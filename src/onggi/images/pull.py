@@ -32,7 +32,7 @@ from onggi.oci.digest import Digest
 from onggi.oci.image import CONFIG_LIMIT_BYTES, ImageConfig, parse_image_config
 from onggi.oci.manifest import Manifest, parse_manifest
 from onggi.oci.platform import Platform, host_platform, suitability
-from onggi.oci.reference import Reference
+from onggi.oci.reference import DOCKER_HUB, Reference
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -101,7 +101,7 @@ class Pull:
                 return self._end(before, current, newer=False)
             found = await self._find()
         except Answer as error:
-            raise translated(error, reference) from error
+            raise translated(error, reference, self._credentials) from error
         self._begin()
         manifest_document, manifest = await self._choose(found)
         async with self._services.images.lease() as lease:
@@ -270,14 +270,23 @@ class PullDenied(NotFound):
     """Docker's way to put it: the registry does not say whether the image is not there or not for you."""
 
 
-def translated(error: Answer, reference: Reference) -> OnggiError:
-    """A registry's refusal as `docker pull` words it."""
+def _why(reference: Reference, credentials: Credentials | None) -> str:
+    """Most registries don't tell "not there" from "not for you"; but a login is no advice for who could not need it."""
+    if reference.registry == DOCKER_HUB and reference.repository.startswith("library/"):
+        return (
+            "repository does not exist: the official images of Docker Hub need no login, so look at the name's spelling"
+        )
+    if not credentials:
+        return "repository does not exist or may require 'docker login'"
+    who = credentials.username or "the account that you are logged in with"
+    return f"repository does not exist or {printable(who)} may not pull from it"
+
+
+def translated(error: Answer, reference: Reference, credentials: Credentials | None) -> OnggiError:
+    """A registry's refusal as `docker pull` words it; more precise where more is known."""
     reason = error.reasons[0] if error.reasons else None
     if error.first == "DENIED":
-        return PullDenied(
-            f"pull access denied for {reference.familiar_name}, repository does not exist or may require "
-            f"'docker login': {reason}"
-        )
+        return PullDenied(f"pull access denied for {reference.familiar_name}, {_why(reference, credentials)}: {reason}")
     if error.first == "MANIFEST_UNKNOWN":
         return PullDenied(f"manifest for {reference.familiar} not found: {reason}")
     if error.first == "NAME_UNKNOWN":

@@ -97,7 +97,7 @@ class Transfer:
         try:
             tags = await Repository(client, reference.repository).tags()
         except Answer as error:
-            raise translated(error, reference) from error
+            raise translated(error, reference, credentials) from error
         for tag in tags:
             await self.pull(reference.with_tag(tag), progress, platform=platform, credentials=credentials)
 

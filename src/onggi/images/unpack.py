@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from onggi.images import layers, rubbish
+from onggi.images.decompress import MOST_TIMES
 from onggi.images.layers import Layer
 from onggi.images.rubbish import Rubbish
 from onggi.images.worker_process import Integrity, WorkerProcess
@@ -36,7 +37,7 @@ class Unpacking:
 
     def __init__(
         self, data_root: Path, database: Database, rubbish: Rubbish, diff_id: Digest | None, blob: Fd,
-        *, copy: Fd | None = None,
+        *, copy: Fd | None = None, most_times: int = MOST_TIMES,
     ) -> None:  # fmt: skip
         self._data_root = data_root
         self._database = database
@@ -44,6 +45,7 @@ class Unpacking:
         self._expected = diff_id
         self._blob = blob
         self._copy: Fd | int = -1 if copy is None else copy
+        self._most_times = most_times
         self._stack = AsyncExitStack()
         self._directory = layers.new_directory()
         self.tar_bytes = 0
@@ -57,7 +59,9 @@ class Unpacking:
             self._root = self._stack.enter_context(await asyncio.to_thread(self._make))
             self._report = self._stack.enter_context(Fd(os.memfd_create("report", os.MFD_CLOEXEC)))
             self._worker = await self._stack.enter_async_context(
-                WorkerProcess("unpack", self._blob, self._root, self._report, self._copy, 1)
+                WorkerProcess(
+                    "unpack", self._blob, self._root, self._report, self._copy, 1, most_times=self._most_times
+                )
             )
         except BaseException:
             await self._stack.aclose()

@@ -1,6 +1,7 @@
 """The worker process: it reads one blob, confined, does one thing with it, and says how that ended in fixed messages.
 
-    python -I -S -c BOOT SOURCES JOB PARENT CONTROL BLOB …       the numbers are descriptors; JOB and what follows:
+    python -I -S -c BOOT SOURCES JOB PARENT CONTROL TIMES BLOB …   the other numbers are descriptors; TIMES: so many
+                                           times its size a blob may grow, 0: any. JOB and what follows:
         unpack ROOT REPORT COPY OVERLAY    extract the blob into ROOT; COPY takes the tar itself, or is -1; OVERLAY 0: it
                                            is no layer, and no digest is wanted
         expand ROOT COPY                   decompress the blob into COPY; ROOT is an empty directory
@@ -23,7 +24,7 @@ import sys
 from hashlib import sha256
 
 from onggi.images.confine import READER, WRITER, confine
-from onggi.images.decompress import MAGIC_BYTES, MalformedCompression, compression, decompressor
+from onggi.images.decompress import MAGIC_BYTES, MalformedCompression, bounded, compression, decompressor
 from onggi.images.layer import Extraction, LayerFailure
 from onggi.images.pack import MOST_LEVELS, Packing
 from onggi.images.tar_reader import MalformedArchive, TarReader
@@ -47,6 +48,8 @@ class _Stream:
         self._descriptor = descriptor
         self._start = b""
         self._ended = False
+        self.consumed = 0
+        """Bytes that came."""
 
     def wait(self, size: int) -> bytes:
         while len(self._start) < size and (data := self._receive()):
@@ -65,6 +68,7 @@ class _Stream:
             if self._control.recv(16)[:1] != b"f":
                 os._exit(1)  # the client hung up before its end
             self._ended = True
+        self.consumed += len(data)
         return data
 
 
@@ -75,7 +79,8 @@ class _Blob:
         self._control = control
         self._descriptor = descriptor
         self._available = 0
-        self._at = 0
+        self.consumed = 0
+        """Bytes that were read, in order."""
         self._whole = False
 
     def wait(self, size: int) -> bytes:
@@ -93,14 +98,14 @@ class _Blob:
 
     def read(self) -> bytes:
         """The next piece; b"" at the end."""
-        while self._at >= self._available:
+        while self.consumed >= self._available:
             if self._whole:
                 return b""
             self._listen()
-        data = os.pread(self._descriptor, min(_READ_BYTES, self._available - self._at), self._at)
+        data = os.pread(self._descriptor, min(_READ_BYTES, self._available - self.consumed), self.consumed)
         if not data:
             raise MalformedCompression("the blob is shorter than announced")
-        self._at += len(data)
+        self.consumed += len(data)
         return data
 
 
@@ -170,7 +175,7 @@ def _expand(tar: _Tar) -> bytes:
 def main() -> None:
     """Run the job in `sys.argv`; never returns."""
     _, job, *numbers = sys.argv[1:]
-    parent, control_number, blob_number, root, *rest = map(int, numbers)
+    parent, control_number, times, blob_number, root, *rest = map(int, numbers)
     control = _socket.socket(fileno=control_number)
     reply = b"!machine 5\0"
     try:
@@ -189,6 +194,7 @@ def main() -> None:
             blob = _Stream(control, blob_number) if is_socket else _Blob(control, blob_number)
             # Told before the confinement, which ends all importing: only the decoder that is needed is loaded.
             decode = decompressor(compression(blob.wait(MAGIC_BYTES)), blob.read)
+            decode = bounded(decode, lambda: blob.consumed, times)
             report, copy, overlay = rest if job == "unpack" else (-1, rest[0], 0)
             confine(root, [number for number in (control_number, blob_number, report, copy) if number >= 0],
                     WRITER if job == "unpack" else (), parent)  # fmt: skip

@@ -12,6 +12,7 @@ from typing import Self
 
 import onggi
 from onggi.errors import OnggiError, System
+from onggi.images.decompress import MOST_TIMES
 from onggi.images.worker import MESSAGE_LIMIT_BYTES
 from onggi.linux.fd import Fd
 from onggi.oci.digest import Digest
@@ -34,10 +35,14 @@ class WorkerProcess:
     """One job of `images.worker`. Enter it to start the process; left it is gone, whatever it was doing.
 
     `blob` is a file open for reading, or a socket, borrowed until then; `arguments` are the job's descriptors and
-    numbers; `task` says in refusals what is being done.
+    numbers; `task` says in refusals what is being done. `most_times`: so many times its size a blob may grow, 0: any.
     """
 
-    def __init__(self, job: str, blob: Fd | int, *arguments: Fd | int, task: str = "extract the layer") -> None:
+    def __init__(
+        self, job: str, blob: Fd | int, *arguments: Fd | int, task: str = "extract the layer",
+        most_times: int = MOST_TIMES,
+    ) -> None:  # fmt: skip
+        self._most_times = most_times
         self._task = task
         self._job = job
         self._blob = blob
@@ -68,7 +73,7 @@ class WorkerProcess:
                 words.append(str(argument))
         command = [sys.executable, "-I", "-S", "-c", _BOOT, _import_path(), self._job]
         return subprocess.Popen(
-            [*command, str(os.getpid()), str(control), *words],
+            [*command, str(os.getpid()), str(control), str(self._most_times), *words],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=_ENVIRONMENT, cwd="/", pass_fds=passed,
         )  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 import aiohttp
@@ -103,7 +105,7 @@ class Client:
                 if self.authorization.lacks_basic(challenges):
                     text = f'{method.capitalize()} "{url.with_query(None)}": no basic auth credentials'
                     raise type(failure)(failure.status, failure.reasons, text)
-                failure.retry_after_s = _retry_after(response.headers.get("Retry-After", ""))
+                failure.retry_after_s = retry_after(response.headers.get("Retry-After", ""))
                 raise failure
 
     @asynccontextmanager
@@ -148,6 +150,12 @@ class Client:
         return target
 
 
-def _retry_after(text: str) -> float | None:
-    """Seconds; a date (RFC 9110, section 10.2.3) counts as not given."""
-    return float(text) if text.isascii() and text.isdigit() and len(text) < 8 else None
+def retry_after(text: str) -> float | None:
+    """Seconds from now, given as such or as a date (RFC 9110, section 10.2.3); None for neither."""
+    if text.isascii() and text.isdigit() and len(text) < 8:
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text[:100])
+    except ValueError:
+        return None
+    return max((moment - datetime.now(UTC)).total_seconds(), 0) if moment.tzinfo else None

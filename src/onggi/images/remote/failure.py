@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from onggi.durations import in_words
 from onggi.errors import Forbidden, InvalidParameter, NotFound, OnggiError, System, Unauthorized, Unavailable
 from onggi.images.remote.challenge import Challenge
 
@@ -52,6 +53,12 @@ class Answer(OnggiError):
         self.reasons = tuple(reasons)
         self.retry_after_s: float | None = None
         super().__init__(text or _sentence(self.reasons))
+
+    def __str__(self) -> str:
+        if self.retry_after_s is None:
+            return super().__str__()
+        span = f"{self.retry_after_s:.0f} seconds" if self.retry_after_s < 120 else in_words(self.retry_after_s).lower()
+        return f"{super().__str__()} (the registry asks to wait {span})"
 
     @property
     def first(self) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,67 @@ def test_writers_from_many_tasks_are_served_one_by_one(tmp_path: Path) -> None:
             writes = [database.write(lambda connection, n=n: insert(connection, str(n))) for n in range(200)]  # type: ignore[misc]
             await asyncio.gather(*writes)
             assert database.read(count) == 200
+
+    asyncio.run(walk())
+
+
+def test_short_writes_take_their_place_behind_those_that_wait(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def note(connection: sqlite3.Connection, name: str) -> None:
+        insert(connection, name)
+        order.append(f"{name} {'loop' if threading.current_thread() is threading.main_thread() else 'thread'}")
+
+    async def walk() -> None:
+        async with Database(tmp_path / "state.db") as database:
+            await database.write_short(lambda connection: note(connection, "a"))
+            await asyncio.gather(
+                database.write(lambda connection: note(connection, "b")),
+                database.write_short(lambda connection: note(connection, "c")),
+            )
+            await database.write_short(lambda connection: note(connection, "d"))
+            assert order == ["a loop", "b thread", "c thread", "d loop"]
+            assert database.read(count) == 4
+
+    asyncio.run(walk())
+
+
+def test_a_short_write_that_fails_leaves_nothing_and_lets_others_go_on(tmp_path: Path) -> None:
+    def fail(connection: sqlite3.Connection) -> None:
+        insert(connection, "a")
+        raise ValueError("no")
+
+    async def walk() -> None:
+        async with Database(tmp_path / "state.db") as database:
+            with pytest.raises(ValueError, match="no"):
+                await database.write_short(fail)
+            await asyncio.wait_for(database.write_short(lambda connection: insert(connection, "b")), 10)
+            assert database.read(count) == 1
+
+    asyncio.run(walk())
+
+
+def test_the_log_is_written_back_beside_the_writers(tmp_path: Path) -> None:
+    wal = tmp_path / "state.db-wal"
+
+    def much(connection: sqlite3.Connection, n: int) -> None:
+        connection.execute(
+            "INSERT INTO volumes (name, driver, created_at, anonymous, labels, options) "
+            "VALUES (?, 'local', '', 0, zeroblob(100000), x'')",
+            (str(n),),
+        )
+
+    async def walk() -> None:
+        async with Database(tmp_path / "state.db") as database:
+            for turn in range(3):
+                for n in range(50):  # 5 MB
+                    await database.write_short(lambda connection, n=50 * turn + n: much(connection, n))  # type: ignore[misc]
+                # The writer's thread has it from the writing back only when that is done.
+                await database.write(lambda connection: None)
+                assert wal.stat().st_size < 1_500_000
+            assert database.read(count) == 150
+        async with Database(tmp_path / "state.db") as database:
+            assert database.read(count) == 150
 
     asyncio.run(walk())
 

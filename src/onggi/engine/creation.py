@@ -254,12 +254,12 @@ async def _make(engine: "Engine", container: Container, image: Image | None) -> 
         root = await engine.snapshots.prepare(container.id, image)
         if container.mounts:
             await engine.volumes.populate(container.id, container.mounts, root)
-        await engine.database.write(save)
+        await engine.database.write_short(save)
     except BaseException:
         await clear_away(engine, container.id)
         if intent is not None:
             done = intent
-            await engine.database.write(lambda connection: settle(connection, done))
+            await engine.database.write_short(lambda connection: settle(connection, done))
         raise
 
 

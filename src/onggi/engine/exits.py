@@ -68,7 +68,7 @@ async def record(engine: "Engine", container: Container, status: ExitStatus, sta
     row = container_store.state_row(container)
     await asyncio.gather(
         give_back(engine, container),
-        engine.database.write(lambda connection: container_store.update_state(connection, row)),
+        engine.database.write_short(lambda connection: container_store.update_state(connection, row)),
     )
 
 

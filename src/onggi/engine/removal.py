@@ -75,7 +75,7 @@ async def dispose(engine: "Engine", container: Container, *, volumes: bool) -> N
 
 async def _save(engine: "Engine", container: Container) -> None:
     row = container_store.state_row(container)
-    await engine.database.write(lambda connection: container_store.update_state(connection, row))
+    await engine.database.write_short(lambda connection: container_store.update_state(connection, row))
 
 
 async def _delete(engine: "Engine", container: Container, *, ran: bool, volumes: bool) -> None:
@@ -90,4 +90,4 @@ async def _delete(engine: "Engine", container: Container, *, ran: bool, volumes:
         await engine.volumes.forget(container.id, remove_anonymous=volumes)
     if ran:
         await engine.runtime.forget(container.id)
-    engine.snapshots.collect(await engine.database.write(delete))
+    engine.snapshots.collect(await engine.database.write_short(delete))

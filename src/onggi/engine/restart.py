@@ -90,7 +90,7 @@ async def _revive(engine: "Engine", container: Container) -> None:
             container.state = State.EXITED
             row = container_store.state_row(container)
             try:
-                await engine.database.write(lambda connection: container_store.update_state(connection, row))
+                await engine.database.write_short(lambda connection: container_store.update_state(connection, row))
             finally:
                 container.stopped.happened(container.result())
             if not isinstance(error, OnggiError):

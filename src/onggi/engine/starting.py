@@ -85,7 +85,7 @@ async def _launch(engine: "Engine", container: Container) -> None:
 
 async def _save(engine: "Engine", container: Container) -> None:
     row = container_store.state_row(container)
-    await engine.database.write(lambda connection: container_store.update_state(connection, row))
+    await engine.database.write_short(lambda connection: container_store.update_state(connection, row))
 
 
 def _send_away(container: Container) -> None:

@@ -22,7 +22,7 @@ KILL_PATIENCE_S = 30.0
 
 async def _save(engine: "Engine", container: Container) -> None:
     row = container_store.state_row(container)
-    await engine.database.write(lambda connection: container_store.update_state(connection, row))
+    await engine.database.write_short(lambda connection: container_store.update_state(connection, row))
 
 
 async def _send(engine: "Engine", container: Container, number: int) -> None:

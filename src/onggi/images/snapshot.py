@@ -66,7 +66,7 @@ class Snapshots:
             names.note_use(connection, image_id, datetime.now(UTC).isoformat())
             return layers.stack(connection, user)
 
-        stack = await self._database.write(record)
+        stack = await self._database.write_short(record)
         root = self._roots.get(image_id)
         if root is None:
             root = layers.root_attributes(self._data_root, stack) or _PLAIN

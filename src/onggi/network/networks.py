@@ -456,7 +456,7 @@ class Networks:
     async def _save(self, container_id: str) -> None:
         connected = self._connected.get(container_id)
         endpoints = connected.endpoints if connected is not None else ()
-        await self._database.write(lambda connection: store.put_endpoints(connection, container_id, endpoints))
+        await self._database.write_short(lambda connection: store.put_endpoints(connection, container_id, endpoints))
 
     def _tell(self, action: str, container_id: str, endpoint: Endpoint) -> None:
         network = self.catalogue.get(endpoint.network_id)

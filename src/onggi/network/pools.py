@@ -22,7 +22,10 @@ class ReadyPool:
     It holds as many as were taken, or announced by `expect`, within the last ten seconds, between `least` and `most`.
     """
 
-    QUIET_S = 0.01
+    QUIET_S = 0.02
+    """Longer than a start and a short run together, whose work the making would slow down."""
+    URGENT_QUIET_S = 0.005
+    """When more than half of them have gone."""
     DEMAND_S = 10.0
 
     def __init__(
@@ -116,7 +119,8 @@ class ReadyPool:
         while self._waiting or self._stirred.is_set():
             self._stirred.clear()
             try:
-                async with asyncio.timeout(self.QUIET_S):
+                urgent = len(self._ready) * 2 < self.target
+                async with asyncio.timeout(self.URGENT_QUIET_S if urgent else self.QUIET_S):
                     await self._stirred.wait()
             except TimeoutError:
                 pass

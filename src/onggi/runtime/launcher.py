@@ -23,6 +23,8 @@ from onggi.runtime import shim
 
 IDLE_SHIMS = 2
 _RETRY_MS = 100
+_QUIET_MS = 20
+"""A shim that was taken is replaced once its start is over, which has the processors first; at once if it was the last."""
 _NAME = ctypes.create_string_buffer(b"onggi-launcher")
 
 
@@ -51,9 +53,10 @@ def main(orders: int) -> None:
     poll.register(taken, select.POLLIN)
     poll.register(woken, select.POLLIN)
     idle: "set[int]" = set()
-    timeout: "int | None" = None
+    quiet = True
     while True:
-        while len(idle) < IDLE_SHIMS:
+        timeout = None
+        while len(idle) < (IDLE_SHIMS if quiet else 1):
             try:
                 pid = os.fork()
             except OSError as error:
@@ -66,8 +69,11 @@ def main(orders: int) -> None:
                     os.close(descriptor)
                 _run_shim(orders, tell_taken, alive)
             idle.add(pid)
-            timeout = None
-        for descriptor, _ in poll.poll(timeout):
+        if len(idle) < IDLE_SHIMS and timeout is None:
+            timeout = _QUIET_MS
+        events = poll.poll(timeout)
+        quiet = not events
+        for descriptor, _ in events:
             if descriptor == taken:
                 pids = os.read(taken, 4096)
                 for at in range(0, len(pids), 4):

@@ -38,7 +38,7 @@ class Journal:
             assert cursor.lastrowid is not None
             return cursor.lastrowid
 
-        return Intent(await self._database.write(insert), kind, subject)
+        return Intent(await self._database.write_short(insert), kind, subject)
 
     def open(self) -> list[Intent]:
         """What an engine that died had begun, oldest first."""

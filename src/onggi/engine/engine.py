@@ -167,6 +167,13 @@ class Engine:
                 task.add_done_callback(_report)
             raise
 
+    def run_behind(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
+        """Carry what nobody needs to wait for to its end. The engine is not left before."""
+        task = asyncio.create_task(work, name=name)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+        task.add_done_callback(_report)
+
     def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         """Let a watcher work beside. It ends by itself, by its own canceller, or with the engine."""
         task = asyncio.create_task(work, name=name)

@@ -1,7 +1,9 @@
 """The end of a container's life: nothing of it stays but its events."""
 
 import asyncio
+import logging
 import sqlite3
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from onggi.engine import container_store, exits, restart
@@ -11,6 +13,8 @@ from onggi.errors import Conflict, OnggiError, System
 
 if TYPE_CHECKING:
     from onggi.engine.engine import Engine
+
+log = logging.getLogger("onggi.removal")
 
 
 async def remove(engine: "Engine", container: Container, word: str, *, force: bool, volumes: bool) -> None:
@@ -60,7 +64,7 @@ async def dispose(engine: "Engine", container: Container, *, volumes: bool) -> N
     try:
         if not leaves:
             await _save(engine, container)
-        await _delete(engine, container, ran=ran, volumes=volumes)
+        await _delete(engine, container, leaves=leaves, ran=ran, volumes=volumes)
     except (OnggiError, OSError) as error:
         container.state = State.DEAD
         container.error = str(error)
@@ -78,8 +82,11 @@ async def _save(engine: "Engine", container: Container) -> None:
     await engine.database.write_short(lambda connection: container_store.update_state(connection, row))
 
 
-async def _delete(engine: "Engine", container: Container, *, ran: bool, volumes: bool) -> None:
-    """One transaction takes row, snapshot and directory out of use; what lies on the disk is deleted later."""
+async def _delete(engine: "Engine", container: Container, *, leaves: bool, ran: bool, volumes: bool) -> None:
+    """One transaction takes row, snapshot and directory out of use; what lies on the disk is deleted later.
+
+    For one that leaves by itself so is what the runtime keeps: nothing of it runs, and nobody can name it any more.
+    """
     directory = container.directory.relative_to(engine.settings.data_root)
 
     def delete(connection: sqlite3.Connection) -> list[str]:
@@ -88,6 +95,19 @@ async def _delete(engine: "Engine", container: Container, *, ran: bool, volumes:
 
     if container.mounts:
         await engine.volumes.forget(container.id, remove_anonymous=volumes)
-    if ran:
+    if ran and not leaves:
         await engine.runtime.forget(container.id)
-    engine.snapshots.collect(await engine.database.write_short(delete))
+    rubbish = await engine.database.write_short(delete)
+    if ran and leaves:
+        engine.run_behind(_forget(engine, container, rubbish), name=f"forget {container.id[:12]}")
+    else:
+        engine.snapshots.collect(rubbish)
+
+
+async def _forget(engine: "Engine", container: Container, rubbish: Sequence[str]) -> None:
+    try:
+        await engine.runtime.forget(container.id)
+    except (OnggiError, OSError) as error:
+        # Its directory below the exec root stays, so that the engine's next start finds it and tries again.
+        log.error("container %s has ended, but something of it is left: %s", container.id[:12], error)
+    engine.snapshots.collect(rubbish)

@@ -76,7 +76,7 @@ class Rubbish:
                 # It stays recorded, and the next start tries again: a mount of somebody else's may be in the way.
                 log.warning("cannot delete %s: %s", self._data_root / directory, error)
             else:
-                await self._database.write(lambda db, gone=directory: spare(db, gone))  # type: ignore[misc]
+                await self._database.write_short(lambda db, gone=directory: spare(db, gone))  # type: ignore[misc]
             self._queue.task_done()
         self._queue.task_done()
 

@@ -77,6 +77,7 @@ def bustle(own_engine: Engine, registry: Registry, tmp_path: Path) -> Bustle:
     return Bustle(own_engine, registry, tmp_path)
 
 
+@pytest.mark.timeout(3600)
 def test_killed_at_any_moment_images_are_whole_or_absent(bustle: Bustle) -> None:
     engine, seed = bustle.engine, time.time_ns()
     chance = random.Random(seed)

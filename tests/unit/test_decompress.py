@@ -74,6 +74,15 @@ def test_a_cut_stream_is_refused(kind: str, cut: int) -> None:
 
 
 @pytest.mark.parametrize("kind", COMPRESSED)
+def test_a_small_stream_is_refused_wherever_it_is_cut(kind: str) -> None:
+    """Also where nothing has come out yet."""
+    whole = KINDS[kind](DATA[:3000])
+    for size in range(6, len(whole)):
+        with pytest.raises(MalformedCompression):
+            decompress(whole[:size])
+
+
+@pytest.mark.parametrize("kind", COMPRESSED)
 def test_junk_after_a_member_is_refused(kind: str) -> None:
     with pytest.raises(MalformedCompression):
         decompress(KINDS[kind](b"one") + b"junk that is no member")

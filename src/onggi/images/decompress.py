@@ -127,18 +127,28 @@ def _members(make: "Callable[[], Any]", failures: "Any", read: "Callable[[], byt
 
 
 class _Pieces:
-    """What zstandard reads from: it asks for n bytes and takes fewer. After the stream comes `seal`, a frame of ours."""
+    """What zstandard reads from: it asks for n bytes and takes fewer. After the stream comes `seal`, a frame of ours.
+
+    In one piece with the stream's end: of a header that was cut libzstd knows nothing when a whole frame comes next.
+    """
 
     def __init__(self, read: "Callable[[], bytes]", seal: bytes) -> None:
         self._read = read
         self._seal = seal
         self._data = b""
+        self._ahead: bytes | None = None
+
+    def _refill(self) -> bytes:
+        data = self._read() if self._ahead is None else self._ahead
+        if data:
+            self._ahead = self._read()
+            if not self._ahead:
+                data += self._seal
+        return data
 
     def read(self, size: int = -1) -> bytes:
         if not self._data:
-            self._data = self._read()
-            if not self._data:
-                self._data, self._seal = self._seal, b""
+            self._data = self._refill()
         data, self._data = (self._data, b"") if size < 0 else (self._data[:size], self._data[size:])
         return data
 
@@ -154,17 +164,21 @@ def _zstd(read: "Callable[[], bytes]") -> "Callable[[], bytes]":
     decompressor = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_LIMIT_BYTES)
     reader = decompressor.stream_reader(source, read_size=PIECE, read_across_frames=True)
     held = b""
+    ended = False
 
     def next_piece() -> bytes:
-        nonlocal held
+        nonlocal held, ended
         while True:
             try:
                 data = reader.read(PIECE)
             except zstandard.ZstdError as error:
                 raise MalformedCompression("the compressed stream is damaged or needs too large a window") from error
             if not data:
-                if held and not held.endswith(mark):
+                if ended:
+                    return b""
+                if not held.endswith(mark):
                     raise MalformedCompression("the compressed stream ends too early")
+                ended = True
                 data, held = held[: -len(mark)], b""
                 return data
             if len(data) < len(mark):

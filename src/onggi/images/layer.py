@@ -37,6 +37,8 @@ _METADATA = b".wh..wh."
 MOST_LINKS = 40
 PATH_LIMIT_BYTES = 4000
 """Below PATH_MAX, so that every path in a layer can be named in one system call."""
+_SMALL_XATTRS_BYTES = 2048
+"""Fewer have room in every file: ext4 gives them a block of 4 KiB."""
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _IMPLIED_MODE = 0o755
 _LAST_MOMENT_NS = (1 << 63) - 1
@@ -402,11 +404,18 @@ def is_kept_xattr(name: bytes) -> bool:
 
 
 def _set_xattrs(descriptor: int, xattrs: dict[bytes, bytes]) -> None:
+    size = sum(len(name) + len(value) for name, value in xattrs.items())
     for name, value in xattrs.items():
         if not is_kept_xattr(name):
             continue
         try:
             os.setxattr(descriptor, name, value)
         except OSError as error:
-            if error.errno != errno.EOPNOTSUPP:  # a file system without them: Docker goes on, too
-                raise
+            if error.errno == errno.EOPNOTSUPP:  # a file system without them: Docker goes on, too
+                continue
+            # File systems say ENOSPC for a full file, too; what is small would fit if there were room.
+            if error.errno in (errno.E2BIG, errno.ERANGE) or (
+                error.errno == errno.ENOSPC and size > _SMALL_XATTRS_BYTES
+            ):
+                raise LayerFailure("an entry has more extended attributes than a file can hold", b"") from error
+            raise

@@ -3,6 +3,8 @@
 import http.client
 import json
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,18 @@ class Api:
             connection.request(method, target, data, {"Content-Type": "application/json"} if data is not None else {})
             answer = connection.getresponse()
             return Reply(answer.status, {key.lower(): text for key, text in answer.getheaders()}, answer.read())
+        finally:
+            connection.close()
+
+    @contextmanager
+    def stream(self, path: str, timeout_s: float = 60) -> Iterator[http.client.HTTPResponse]:
+        """An answer that goes on: what is read from it comes as the engine tells it."""
+        connection = UnixConnection(self.socket_path, timeout_s)
+        try:
+            connection.request("GET", f"/{VERSION}{path}")
+            answer = connection.getresponse()
+            assert answer.status == 200, answer.read()
+            yield answer
         finally:
             connection.close()
 

@@ -8,7 +8,7 @@ import pytest
 
 from onggi.linux import message
 from onggi.linux.cgroup import Cgroup, Hierarchies
-from onggi.runtime import runtime as module
+from onggi.runtime import exec_root
 from onggi.runtime.process import Process
 from onggi.runtime.runtime import Runtime
 
@@ -18,7 +18,7 @@ def test_who_waits_for_the_container_is_told(tmp_path: Path, monkeypatch: pytest
         raise OSError(errno.EIO, "Input/output error")
 
     async def run() -> None:
-        monkeypatch.setattr(module, "_end_cgroup", fail)
+        monkeypatch.setattr(exec_root, "end_cgroup", fail)
         ours, theirs = message.pair()
         with theirs:
             process = Process(ours, describe="container x", exec=False, detached=lambda: None, lost=lambda _: None)

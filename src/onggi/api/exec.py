@@ -1,4 +1,5 @@
-"""Exec: POST /containers/{name}/exec, POST /exec/{id}/start, GET /exec/{id}/json, POST /exec/{id}/resize"""
+"""Exec: POST /containers/{name}/exec, POST /exec/{id}/start, GET /exec/{id}/json, POST /exec/{id}/resize,
+POST /exec/{id}/kill"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -67,9 +68,14 @@ def routes(engine: "Engine") -> list[Route]:
         await engine.execs.resize(request.match_info["id"], rows, columns)
         return no_content(200)
 
+    async def kill(request: web.Request) -> web.StreamResponse:
+        await engine.execs.kill(request.match_info["id"], request.query.get("signal", ""))
+        return no_content()
+
     return [
         Route("POST", "/containers/{name}/exec", create),
         Route("POST", "/exec/{id}/start", start),
         Route("GET", "/exec/{id}/json", inspect),
         Route("POST", "/exec/{id}/resize", resize),
+        Route("POST", "/exec/{id}/kill", kill),  # ours: Docker has none
     ]

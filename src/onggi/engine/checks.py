@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from onggi.engine import health
 from onggi.engine.container import Container
 from onggi.engine.container_spec import process
+from onggi.engine.execs import Note
 from onggi.engine.ids import new_id
 from onggi.linux.fd import Fd
 from onggi.runtime.runtime import Attachment
@@ -61,6 +62,7 @@ async def run(
                 terminal=False,
                 open_stdin=False,
                 attachments=[attachment],
+                note=Note(container.id, (container.pid, container.pid_start)).data(),
             )
         except BaseException:
             attachment.connection.close()

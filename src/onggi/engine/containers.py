@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from onggi.engine import (
-    connecting,
     creation,
     inspection,
     listing,
@@ -21,7 +20,6 @@ from onggi.engine.attach import still_there
 from onggi.engine.container import Container, WaitResult
 from onggi.engine.container_config import (
     ContainerConfig,
-    EndpointSettings,
     HostConfig,
     NetworkingConfig,
     Resources,
@@ -174,16 +172,6 @@ class Containers:
         """Change limits and restart policy; what is 0, "" or None stays. Returns warnings."""
         work = updating.update(self._engine, self.get(name), resources, restart_policy)
         return await self._engine.run(work, name=f"update {name}")
-
-    async def connect(self, name: str, network: str, asked: EndpointSettings) -> None:
-        """`network connect`."""
-        work = connecting.connect(self._engine, self.get(name), network, asked)
-        await self._engine.run(work, name=f"connect {name}")
-
-    async def disconnect(self, name: str, network: str, *, force: bool = False) -> None:
-        """`network disconnect`."""
-        work = connecting.disconnect(self._engine, self.get(name), network, force=force)
-        await self._engine.run(work, name=f"disconnect {name}")
 
     # Its streams and its end
 

@@ -1,5 +1,10 @@
-"""Exec: one more process in a running container. Instances live in memory, until some time after their end."""
+"""Exec: one more process in a running container.
 
+Instances live in memory, until some time after their end. Those that run are noted beneath the exec root as well: the
+engine may be killed, they go on, and the next engine takes them up again.
+"""
+
+import signal
 import time
 from base64 import b64encode
 from collections.abc import Sequence
@@ -7,6 +12,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from onggi.engine import signals
 from onggi.engine.attach import detach_keys
 from onggi.engine.container_config import DockerObject
 from onggi.engine.container_spec import environment, process
@@ -14,6 +22,7 @@ from onggi.engine.ids import new_id
 from onggi.engine.lifecycle import Verb, called, require
 from onggi.errors import Conflict, InvalidParameter, NotFound, OnggiError
 from onggi.oci.spec import Process
+from onggi.runtime.runtime import ExitStatus, Started
 
 if TYPE_CHECKING:
     from onggi.engine.container import Container
@@ -39,6 +48,20 @@ class ExecConfig(DockerObject, frozen=True):
     privileged: bool = False
     user: str = ""
     working_dir: str = ""
+    ends_with_client: bool = False
+    """Ours: the process is ended when the last client has left it, unless that one detached."""
+
+
+class Note(msgspec.Struct, frozen=True, array_like=True):
+    """What is kept of an exec that runs, for the next engine."""
+
+    container: str
+    run: tuple[int, int]
+    config: ExecConfig | None = None
+    """None: a health check's probe."""
+
+    def data(self) -> bytes:
+        return msgspec.json.encode(self)
 
 
 class NoSuchExec(NotFound):
@@ -138,6 +161,8 @@ class Execs:
                 open_stdin=config.attach_stdin,
                 attachments=attachments,
                 console_size=size if config.tty else None,
+                ends_with_client=bool(attachments) and config.ends_with_client,
+                note=Note(exec.container.id, exec.run, config).data(),
             )
         except OnggiError as error:
             self._end(exec, error.exit_status)
@@ -145,19 +170,70 @@ class Execs:
         except BaseException:
             self._end(exec, 126)
             raise
-        exec.phase, exec.pid = Phase.RUNNING, started.pid
+        self._runs(exec, started.pid)
+
+    def _runs(self, exec: Exec, pid: int) -> None:
+        exec.phase, exec.pid = Phase.RUNNING, pid
         self._engine.spawn(self._watch(exec), name=f"exec {exec.id[:12]}: wait")
 
     async def _watch(self, exec: Exec) -> None:
-        status = await self._engine.runtime.wait_exec(exec.id)
-        self._end(exec, status.code)
-        self._publish(exec, "exec_die", exitCode=str(status.code))
+        self._has_ended(exec, (await self._engine.runtime.wait_exec(exec.id)).code)
+
+    def _has_ended(self, exec: Exec, exit_code: int) -> None:
+        self._end(exec, exit_code)
+        self._publish(exec, "exec_die", exitCode=str(exit_code))
         self._engine.runtime.forget_exec(exec.id)
 
     def _end(self, exec: Exec, exit_code: int) -> None:
         exec.phase, exec.exit_code, exec.ended_at = Phase.ENDED, exit_code, time.monotonic()
         if exec.id in exec.container.exec_ids:
             exec.container.exec_ids.remove(exec.id)
+
+    async def adopt(self, id: str, data: bytes) -> None:
+        """Take up again what an engine before us has started, or note its end. Its container has been taken up."""
+        note = msgspec.json.decode(data, type=Note)
+        try:
+            container = self._engine.containers.get(note.container)
+        except NotFound:
+            container = None
+        if container is None or note.run != (container.pid, container.pid_start):
+            self._engine.runtime.forget_exec(id)  # it has ended with that run of its container
+            return
+        found = await self._engine.runtime.adopt_exec(container.id, id)
+        config = note.config
+        if config is None:
+            await self._end_probe(id, found)
+            return
+        exec = Exec(
+            id=id,
+            container=container,
+            config=config,
+            detach_keys=detach_keys(config.detach_keys, "escape"),
+            run=note.run,
+        )
+        self._execs[id] = exec
+        container.exec_ids.append(id)
+        if isinstance(found, Started):
+            self._runs(exec, found.pid)
+        else:
+            self._has_ended(exec, found.code)
+
+    async def _end_probe(self, id: str, found: Started | ExitStatus) -> None:
+        """Nobody waits for its result any more."""
+        runtime = self._engine.runtime
+        if isinstance(found, Started):
+            await runtime.signal_exec(id, signal.SIGKILL)
+            await runtime.wait_exec(id)
+        runtime.forget_exec(id)
+
+    async def kill(self, id: str, text: str) -> None:
+        """Send a signal to its process. Raises NoSuchExec, InvalidParameter, and Conflict when it does not run."""
+        number = signals.number(text or "KILL")
+        exec = self._known(id)
+        if exec.phase is not Phase.RUNNING:
+            raise Conflict(f"exec {id} is not running")
+        await self._engine.runtime.signal_exec(id, number)
+        self._publish(exec, "exec_kill", signal=str(number))
 
     def _process(self, exec: Exec) -> Process:
         config, container = exec.config, exec.container

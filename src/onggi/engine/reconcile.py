@@ -6,8 +6,9 @@ it. Intents that were open are settled: a creation cut short is undone, a remova
 
 import asyncio
 import logging
+from collections.abc import Coroutine, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from onggi.engine import checks, container_store, creation, exits, restart, stopping
 from onggi.engine.container import Container
@@ -24,6 +25,8 @@ _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 
 log = logging.getLogger("onggi.reconcile")
+PATIENCE_S = 3.0
+"""How long the API waits for those that do not answer."""
 
 
 async def reconcile(engine: "Engine") -> None:
@@ -41,20 +44,41 @@ async def reconcile(engine: "Engine") -> None:
     await engine.networks.reconcile(running)
     await engine.volumes.reconcile({id: mounts for id, mounts in running.items() if mounts})
     await engine.snapshots.reconcile({container.id for container in containers})
-    for container in containers:
-        try:
-            await _look_at(engine, container, known)
-        except (OnggiError, OSError) as error:  # one of them must not keep the engine from all others
-            log.error("container %s can't be taken up again yet: %s", container.id[:12], error)
-            engine.spawn(_look_again(engine, container), name=f"take up {container.id[:12]}")
-    for stray in known - {container.id for container in containers}:
-        try:
-            await _end_stray(engine, stray)
-        except (OnggiError, OSError) as error:
-            log.error("what is left of container %s can't be cleared away: %s", stray[:12], error)
+    strays = known - {container.id for container in containers}
+    await _patiently(
+        engine,
+        {f"container {container.id[:12]}": _take_up(engine, container, known) for container in containers}
+        | {f"container {stray[:12]}, which is in no row": _end_stray(engine, stray) for stray in strays},
+    )
+    notes = engine.runtime.noted_execs()
+    await _patiently(engine, {f"exec {id[:12]}": engine.execs.adopt(id, note) for id, note in notes.items()})
     for container in engine.containers.all():
-        if container.comeback is None and restart.wanted_at_engine_start(container):
+        if not container.lock.locked() and container.comeback is None and restart.wanted_at_engine_start(container):
             engine.spawn(_start(engine, container), name=f"start {container.id[:12]}")
+
+
+async def _patiently(engine: "Engine", work: Mapping[str, Coroutine[Any, Any, None]]) -> None:
+    """Carry all of it, side by side. One that hangs (its shim has been stopped, say) goes on by itself: it must not
+    keep the engine from all others."""
+
+    async def one(what: str, coroutine: Coroutine[Any, Any, None]) -> None:
+        try:
+            await coroutine
+        except (OnggiError, OSError) as error:
+            log.error("%s can't be taken up again: %s", what, error)
+
+    tasks = {engine.spawn(one(what, coroutine), name=what): what for what, coroutine in work.items()}
+    if tasks:
+        for late in (await asyncio.wait(tasks, timeout=PATIENCE_S))[1]:
+            log.warning("%s does not answer yet: is its shim stopped?", tasks[late])
+
+
+async def _take_up(engine: "Engine", container: Container, known: set[str]) -> None:
+    try:
+        await _look_at(engine, container, known)
+    except (OnggiError, OSError) as error:  # one of them must not keep the engine from all others
+        log.error("container %s can't be taken up again yet: %s", container.id[:12], error)
+        engine.spawn(_look_again(engine, container), name=f"take up {container.id[:12]}")
 
 
 async def _look_at(engine: "Engine", container: Container, known: set[str]) -> None:

@@ -32,9 +32,13 @@ def wanted(container: Container, status: ExitStatus) -> bool:
     if policy.name == "unless-stopped":
         return not container.stopped_by_user
     if policy.name == "on-failure":
-        tries = policy.maximum_retry_count
-        return status.code != 0 and (tries == 0 or container.restart_count < tries)
+        return status.code != 0 and _may_try_again(container)
     return False
+
+
+def _may_try_again(container: Container) -> bool:
+    tries = container.host_config.restart_policy.maximum_retry_count
+    return tries == 0 or container.restart_count < tries
 
 
 def wanted_at_engine_start(container: Container) -> bool:
@@ -46,7 +50,9 @@ def wanted_at_engine_start(container: Container) -> bool:
         return True
     if policy.name == "unless-stopped":
         return not container.stopped_by_user
-    return policy.name == "on-failure" and container.exit_code != 0 and not container.stopped_by_user
+    if policy.name == "on-failure":
+        return container.exit_code != 0 and not container.stopped_by_user and _may_try_again(container)
+    return False
 
 
 def _pause_s(container: Container) -> float:

@@ -56,6 +56,8 @@ async def revive(engine: "Engine", container: Container) -> None:
 async def start_again(engine: "Engine", container: Container) -> None:
     """The second half of `restart`; call it holding the lock, the container not running."""
     container.stays_down = container.stopped_by_user = False
+    container.restart_count = 0
+    container.backoff_s = 0.0
     await _launch(engine, container)
 
 

@@ -3,20 +3,12 @@
     Runtime ── SEQPACKET ── launcher (one; forks shims)
        └────── SEQPACKET ── shim (one for each container and exec: stdio, log, attached clients, exit status)
 
-A shim outlives the daemon. What it needs to be found again lies beneath the engine's exec root:
-
-    <exec_root>/containers/<id>/shim.sock   the shim listens here; a restarted daemon connects
-    <exec_root>/containers/<id>/status      how the container ended, as JSON; written once, by the shim
-    <exec_root>/containers/<id>/config.json the container's spec, which names its cgroup; written before the start
-    <exec_root>/bundles/<id>/               only if another OCI runtime starts and steers it (see `command`)
+A shim outlives the daemon. What it needs to be found again lies beneath the engine's exec root: see `exec_root`.
 """
 
-import _socket
 import asyncio
 import contextlib
-import errno
 import logging
-import os
 import signal as signals
 import time
 from collections.abc import Callable, Sequence
@@ -28,7 +20,6 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
-from onggi import jsontext
 from onggi.errors import System
 from onggi.linux import message
 from onggi.linux.cgroup import Cgroup
@@ -37,13 +28,12 @@ from onggi.linux.counters import read as read_counters
 from onggi.linux.fd import Fd
 from onggi.oci.spec import LinuxResources, Spec
 from onggi.oci.spec import Process as ProcessSpec
-from onggi.runtime import command, foreign, host
+from onggi.runtime import command, exec_root, foreign, host
 from onggi.runtime.failure import CannotRun, CommandNotFound, InvalidStart, StartFailed
 from onggi.runtime.launch import Launcher
 from onggi.runtime.plan import plan, plan_exec
-from onggi.runtime.process import NotRunning, Process, ShimVanished, exit_status, flags, lost_status
+from onggi.runtime.process import NotRunning, Process, ShimVanished, flags, lost_status
 from onggi.runtime.request import Attachment, ExitStatus, LogFile, OciProgram, Start, Started
-from onggi.runtime.shim import SOCKET, STATUS
 
 __all__ = [
     "Attachment",
@@ -64,11 +54,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-CONFIG = "config.json"
-_ANSWER_S = 30.0
-"""A shim that is found again answers at once, unless somebody has stopped it."""
-_EMPTY_WAIT_S = 30.0
-_EMPTY_STEP_S = 0.01
 _BLOCKING_CALLS = 16
 _MOST_CLIENTS = 200
 """That go with an order, which carries at most 253 descriptors (SCM_MAX_FD); further ones follow."""
@@ -93,26 +78,30 @@ class _Container:
 class Runtime:
     """The containers of one engine. Enter it before use; leaving it leaves the containers running.
 
+    `root`: the engine's exec root.
+
     `detached(id, exec_id)` is called when a client used its detach keys; exec_id is "" for the container itself.
     `spool_root`: where the shims keep what slow clients have not read yet; a directory on a disk, not a tmpfs.
     """
 
     def __init__(
-        self, exec_root: Path, *, spool_root: Path | None = None, detached: Callable[[str, str], None] | None = None
+        self, root: Path, *, spool_root: Path | None = None, detached: Callable[[str, str], None] | None = None
     ) -> None:
-        self._root = exec_root / "containers"
-        self._bundles = exec_root / foreign.BUNDLES
-        self._spool = spool_root or exec_root
+        self._root = root / "containers"
+        self._exec_directories = root / "execs"
+        self._bundles = root / foreign.BUNDLES
+        self._spool = spool_root or root
         self._detached = detached or (lambda id, exec_id: None)
         self._containers: dict[str, _Container] = {}
         self._execs: dict[str, Process] = {}
-        self._launcher = Launcher(exec_root)
+        self._launcher = Launcher(root)
         self._host = host.probe()
         self._tasks = asyncio.TaskGroup()
         self._calls = ThreadPoolExecutor(_BLOCKING_CALLS, thread_name_prefix="runtime")
 
     async def __aenter__(self) -> Self:
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for directory in (self._root, self._exec_directories):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         await self._call(foreign.sweep, self._bundles, frozenset(self.known()))
         await self._launcher.__aenter__()
         await self._tasks.__aenter__()
@@ -159,6 +148,7 @@ class Runtime:
             "cgroup": cgroup.path,
             "clients": [flags(attachment) for attachment in first],
             "directory": str(directory),
+            "ends_with_client": False,
             "files": ["network"] if start.network is not None else [],
             "log": [str(start.log.path), start.log.max_size_bytes, start.log.max_files] if start.log else None,
             "open_stdin": start.open_stdin,
@@ -177,6 +167,7 @@ class Runtime:
                 steps,
                 [*files, *(attachment.connection for attachment in first)],
                 describe=f"container {start.id}",
+                exec=False,
                 detached=partial(self._detached, start.id, ""),
                 lost=partial(self._lost, start.id, cgroup),
                 begun_ns=begun_ns,
@@ -201,7 +192,7 @@ class Runtime:
         before this boot). A container whose shim is gone is killed and cleaned up: ExitStatus(137, lost=True)."""
         directory = self._root / id
         try:
-            spec = _decode_spec((directory / CONFIG).read_bytes())
+            spec = _decode_spec((directory / exec_root.CONFIG).read_bytes())
         except FileNotFoundError:
             return None
         except msgspec.DecodeError:
@@ -209,41 +200,54 @@ class Runtime:
             return None
         assert spec.linux is not None
         cgroup = Cgroup(spec.linux.cgroups_path)
-        while True:
-            found = await self._reconnect(id, spec, cgroup, directory)
-            if found is not None:
-                return found
-            status = _written_status(directory)
-            if status is not None:
-                break
-            if _close_off(directory):
-                status = lost_status()
-                break
-        await self._call(self._end, id, cgroup)
-        if (known := self._containers.get(id)) is not None:
-            known.process.end(status)
-            known.process.settle()
-        return status
 
-    async def _reconnect(self, id: str, spec: Spec, cgroup: Cgroup, directory: Path) -> Started | None:
-        socket = _connect(directory)
-        if socket is None:
-            return None
-        process = Process(
-            socket,
+        def hear(process: Process) -> None:
+            self._containers[id] = _Container(process, spec, cgroup, command.of_bundle(str(self._bundles / id), id))
+
+        found = await self._find(
+            directory,
             describe=f"container {id}",
             exec=False,
             detached=partial(self._detached, id, ""),
             lost=partial(self._lost, id, cgroup),
+            hear=hear,
         )
-        self._containers[id] = _Container(process, spec, cgroup, command.of_bundle(str(self._bundles / id), id))
-        try:
-            async with asyncio.timeout(_ANSWER_S):
-                return await process.answer()
-        except ShimVanished:
-            return None  # it was about to end when we connected, or its start has failed
-        except TimeoutError as error:
-            raise System(f"the shim of container {id} does not answer: is it stopped?") from error
+        if isinstance(found, Started):
+            return found
+        await self._call(self._end, id, cgroup)
+        if (known := self._containers.get(id)) is not None:
+            known.process.end(found)
+            known.process.settle()
+        return found
+
+    async def _find(
+        self,
+        directory: Path,
+        *,
+        describe: str,
+        exec: bool,
+        detached: Callable[[], None],
+        lost: Callable[[Process], None],
+        hear: Callable[[Process], None],
+    ) -> Started | ExitStatus:
+        """The shim that listens in `directory`, `hear` is given its connection; or how what it watched over ended.
+
+        Waits for the shim's answer as long as it takes: one that somebody has stopped may be let go on.
+        """
+        while True:
+            socket = exec_root.connect(directory)
+            if socket is not None:
+                process = Process(socket, describe=describe, exec=exec, detached=detached, lost=lost)
+                hear(process)
+                try:
+                    return await process.answer()
+                except ShimVanished:
+                    pass  # it was about to end when we connected, or its start has failed
+            status = exec_root.written_status(directory)
+            if status is not None:
+                return status
+            if exec_root.close_off(directory):
+                return lost_status()
 
     def known(self) -> list[str]:
         """The IDs beneath the exec root, for reconciling with the engine's own list."""
@@ -254,7 +258,7 @@ class Runtime:
         container = self._containers.get(id)
         if container is not None:
             return await container.process.ended()
-        status = _written_status(self._root / id)
+        status = exec_root.written_status(self._root / id)
         if status is None:
             raise NotRunning(f"container {id} is not running")
         return status
@@ -313,7 +317,7 @@ class Runtime:
             container.process.close()
             self._containers.pop(id, None)
             if container.process.clean:
-                _remove(self._root / id)
+                exec_root.remove(self._root / id)
                 return
         await self._call(self._clear, self._root / id, None)
 
@@ -329,8 +333,13 @@ class Runtime:
         open_stdin: bool,
         attachments: Sequence[Attachment],
         console_size: tuple[int, int] | None = None,
+        ends_with_client: bool = False,
+        note: bytes,
     ) -> Started:
-        """Run one more process in a running container, under a shim of its own. Raises as `start` does, NotRunning."""
+        """Run one more process in a running container, under a shim of its own. Raises as `start` does, NotRunning.
+
+        `note` is given back by `noted_execs`. `ends_with_client`: it is ended when its last client has left.
+        """
         container = self._running(id)
         pidfd, first = container.process.pidfd, container.process.started
         assert pidfd is not None
@@ -341,10 +350,14 @@ class Runtime:
         else:
             files = {}
             steps = foreign.execution(container.command, exec_id, process, container.spec, first.pid)
+        directory = self._exec_directories / exec_id
+        exec_root.make_directory(directory)
+        (directory / exec_root.EXEC).write_bytes(note)
         order = {
             "cgroup": "",
             "clients": [flags(attachment) for attachment in attachments],
-            "directory": "",
+            "directory": str(directory),
+            "ends_with_client": ends_with_client,
             "files": list(files),
             "log": None,
             "open_stdin": open_stdin,
@@ -356,19 +369,50 @@ class Runtime:
             "terminal": terminal,
             "trace": False,
         }
-        started = await self._order(
-            order,
-            steps,
-            [*files.values(), *(attachment.connection for attachment in attachments)],
-            describe=f"exec {exec_id}",
-            detached=partial(self._detached, id, exec_id),
-            lost=_lost_exec,
-        )
+        try:
+            started = await self._order(
+                order,
+                steps,
+                [*files.values(), *(attachment.connection for attachment in attachments)],
+                describe=f"exec {exec_id}",
+                exec=True,
+                detached=partial(self._detached, id, exec_id),
+                lost=partial(self._lost_exec, exec_id),
+            )
+        except Exception:
+            # Not when cancelled: the program may run by now, so it is left for the next daemon to adopt.
+            exec_root.remove(directory)
+            raise
         self._execs[exec_id] = started
         for attachment in attachments:
             attachment.connection.close()
         assert started.started is not None
         return started.started
+
+    def noted_execs(self) -> dict[str, bytes]:
+        """By the IDs of all execs that were started here and not forgotten: their notes."""
+        found = {}
+        for directory in sorted(self._exec_directories.iterdir()):
+            try:
+                found[directory.name] = (directory / exec_root.EXEC).read_bytes()
+            except FileNotFoundError:
+                exec_root.remove(directory)  # the daemon was killed while it made or removed it
+        return found
+
+    async def adopt_exec(self, id: str, exec_id: str) -> Started | ExitStatus:
+        """After a restart of the daemon: find an exec of container `id` again, or how it ended."""
+
+        def hear(process: Process) -> None:
+            self._execs[exec_id] = process
+
+        return await self._find(
+            self._exec_directories / exec_id,
+            describe=f"exec {exec_id}",
+            exec=True,
+            detached=partial(self._detached, id, exec_id),
+            lost=partial(self._lost_exec, exec_id),
+            hear=hear,
+        )
 
     async def wait_exec(self, exec_id: str) -> ExitStatus:
         """Wait until it has ended; at once when it has. Raises NotRunning for one that was never started here."""
@@ -387,10 +431,11 @@ class Runtime:
         self._exec(exec_id).signal(number)
 
     def forget_exec(self, exec_id: str) -> None:
-        """Drop the status of an exec that has ended. Twice is fine."""
+        """Drop what is left of an exec that has ended. Twice is fine."""
         process = self._execs.pop(exec_id, None)
         if process is not None:
             process.close()
+        exec_root.remove(self._exec_directories / exec_id)
 
     # Beneath both
 
@@ -401,6 +446,7 @@ class Runtime:
         descriptors: Sequence[Fd],
         *,
         describe: str,
+        exec: bool,
         detached: Callable[[], None],
         lost: Callable[[Process], None],
         begun_ns: int = 0,
@@ -412,7 +458,7 @@ class Runtime:
             process = Process(
                 ours,
                 describe=describe,
-                exec=not order["directory"],
+                exec=exec,
                 detached=detached,
                 lost=lost,
                 begun_ns=begun_ns,
@@ -425,8 +471,8 @@ class Runtime:
                 process.close()
                 if self._launcher.died_since(generation):
                     # The order was lost with it: no shim took it, or that one was killed, too.
-                    if order["directory"]:
-                        await self._call(_undo, Path(order["directory"]), Cgroup(order["cgroup"]))
+                    cgroup = None if exec else Cgroup(order["cgroup"])
+                    await self._call(exec_root.undo, Path(order["directory"]), cgroup)
                     if order["runtime"]:
                         raise StartFailed(f"the launcher was killed while it started {describe}") from error
                     continue
@@ -438,12 +484,8 @@ class Runtime:
 
     def _prepare(self, id: str, spec: Spec) -> Path:
         directory = self._root / id
-        try:
-            directory.mkdir(mode=0o700)
-        except FileExistsError:
-            _remove(directory)
-            directory.mkdir(mode=0o700)
-        (directory / CONFIG).write_bytes(_encode_spec(spec))
+        exec_root.make_directory(directory)
+        (directory / exec_root.CONFIG).write_bytes(_encode_spec(spec))
         return directory
 
     def _running(self, id: str) -> _Container:
@@ -463,7 +505,7 @@ class Runtime:
 
     async def _end_lost(self, id: str, cgroup: Cgroup, process: Process) -> None:
         """The shim's connection has ended without a word. It has written the status, or was killed."""
-        status = _written_status(self._root / id)
+        status = exec_root.written_status(self._root / id)
         if status is None:
             log.error("the shim of container %s was killed; the container is killed, too", id)
             status = lost_status()
@@ -474,20 +516,30 @@ class Runtime:
         process.end(status)
         process.settle()
 
+    def _lost_exec(self, exec_id: str, process: Process) -> None:
+        """As `_end_lost`; what an exec has started goes on, as it does when an exec's program ends."""
+        status = exec_root.written_status(self._exec_directories / exec_id)
+        if status is None:
+            with contextlib.suppress(NotRunning):
+                process.signal(signals.SIGKILL)
+            status = lost_status()
+        process.end(status)
+        process.settle()
+
     def _clear(self, directory: Path, cgroup: Cgroup | None) -> None:
         if cgroup is None:
             with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
-                spec = _decode_spec((directory / CONFIG).read_bytes())
+                spec = _decode_spec((directory / exec_root.CONFIG).read_bytes())
                 if spec.linux is not None:
                     cgroup = Cgroup(spec.linux.cgroups_path)
         if cgroup is not None:
-            _end_cgroup(cgroup)
+            exec_root.end_cgroup(cgroup)
         command.discard(str(self._bundles / directory.name), directory.name)
-        _remove(directory)
+        exec_root.remove(directory)
 
     def _end(self, id: str, cgroup: Cgroup) -> None:
         """See to it that nothing of a container runs or is left in the kernel. Blocks."""
-        _end_cgroup(cgroup)
+        exec_root.end_cgroup(cgroup)
         command.discard(str(self._bundles / id), id)
 
     def _bundle(self, id: str, program: OciProgram, spec: Spec) -> command.Command:
@@ -506,86 +558,6 @@ class Runtime:
         return await asyncio.get_running_loop().run_in_executor(self._calls, function, *arguments)
 
 
-def _lost_exec(process: Process) -> None:
-    with contextlib.suppress(NotRunning):
-        process.signal(signals.SIGKILL)
-    process.end(lost_status())
-    process.settle()
-
-
 def _own_pids(spec: Spec) -> bool:
     assert spec.linux is not None
     return any(namespace.type == "pid" and not namespace.path for namespace in spec.linux.namespaces)
-
-
-def _connect(directory: Path) -> Fd | None:
-    """A connection to the shim that listens in `directory`; None when there is none."""
-    socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
-    try:
-        with Fd(os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as opened:
-            socket.connect(f"/proc/self/fd/{opened.fileno()}/{SOCKET}")
-    except FileNotFoundError:
-        socket.close()
-        return None
-    except ConnectionRefusedError:
-        # A shim gives the name to a socket that listens already: this one's shim is dead.
-        (directory / SOCKET).unlink()
-        socket.close()
-        return None
-    except BaseException:
-        socket.close()
-        raise
-    return Fd(socket.detach())
-
-
-def _written_status(directory: Path) -> ExitStatus | None:
-    try:
-        written = jsontext.loads((directory / STATUS).read_bytes())
-    except FileNotFoundError:
-        return None
-    return exit_status(written["code"], written["oom_killed"], written["finished_at_ns"])
-
-
-def _end_cgroup(cgroup: Cgroup) -> None:
-    """Kill what is in it, wait until it is gone, remove it. Blocks. One that is gone already is fine."""
-    deadline = time.monotonic() + _EMPTY_WAIT_S
-    while True:
-        cgroup.kill()
-        try:
-            cgroup.delete()
-            return
-        except OSError as error:
-            if time.monotonic() > deadline:
-                raise System(f"the processes of {cgroup.path} do not end: {error.strerror}") from error
-        time.sleep(_EMPTY_STEP_S)
-
-
-def _close_off(directory: Path) -> bool:
-    """Remove the directory of a container that no shim listens for, so that none can begin to: an order may still be on
-    its way. False when one did begin meanwhile."""
-    for name in (CONFIG, f"{SOCKET}.new", f"{STATUS}.new"):
-        (directory / name).unlink(missing_ok=True)
-    try:
-        directory.rmdir()
-    except OSError as error:
-        if error.errno != errno.ENOTEMPTY:
-            raise
-        return False
-    return True
-
-
-def _undo(directory: Path, cgroup: Cgroup) -> None:
-    """Back to before an order."""
-    _end_cgroup(cgroup)
-    for name in (SOCKET, f"{SOCKET}.new"):
-        (directory / name).unlink(missing_ok=True)
-
-
-def _remove(directory: Path) -> None:
-    """Remove a container's directory, which holds files only."""
-    try:
-        for name in os.listdir(directory):
-            os.unlink(directory / name)
-        directory.rmdir()
-    except FileNotFoundError:
-        return

@@ -14,7 +14,7 @@ Between daemon and shim, each message a JSON list over SEQPACKET, descriptors be
                        ◄────────────────────────  ["settled"]           the cgroup is gone, too
                        ◄────────────────────────  end of the connection: nothing of the container is touched any more
 
-A daemon that was restarted connects to `shim.sock` in the container's directory and is told ["started", …] or the end;
+A daemon that was restarted connects to `shim.sock` in the container's or exec's directory and is told ["started", …] or the end;
 the newest connection is the one that counts. Without any, the shim goes on all the same: the exit status is in
 `status` before it is told. Clients that still have something to get are served after the end.
 """
@@ -47,6 +47,9 @@ STATUS = "status"
 _NAME = ctypes.create_string_buffer(b"onggi-shim")
 _REHEARSALS = 20
 """More than the 8 runs after which CPython 3.11 begins to specialise a function."""
+_HANG_UP, _KILL = 1, 9
+_GRACE_S = 10.0
+"""Between the signal to a program whose clients have left and SIGKILL."""
 _EMPTY_WAIT_MS = 10_000
 """How long killed processes are waited for; one in an uninterruptible call may take any time."""
 _SO_PEERCRED_BYTES = 12
@@ -58,7 +61,8 @@ class _Order:
     __slots__ = (
         "cgroup",  # its path, "" for an exec
         "clients",  # [stdin, stdout, stderr, framed, initial, received, detach keys]; their sockets come last
-        "directory",  # of the container, for socket and status; "" for an exec
+        "directory",  # of the container or exec, for socket and status
+        "ends_with_client",  # an exec whose program is ended when its last client has left
         "files",  # names of the descriptors after the connection, for the plan
         "log",  # [path, max_size_bytes, max_files] or null
         "open_stdin",
@@ -169,6 +173,7 @@ class _Shim:
         "_code",
         "_connection",
         "_directory",
+        "_kill_at",
         "_listener",
         "_own_pids",
         "_pid",
@@ -192,6 +197,7 @@ class _Shim:
         self._poll = Poll()
         self._listener: "_socket.socket | None" = None
         self._code: "int | None" = None
+        self._kill_at: "float | None" = None
         self._runtime: "Command | None" = None
         if order.runtime:
             from onggi.runtime.command import Command
@@ -203,7 +209,11 @@ class _Shim:
     ) -> None:
         """Let the starter start the program, prepare everything else, tell the daemon. Raises StartFailure, OSError."""
         self._stdio = Stdio(
-            self._poll, open_stdin=order.open_stdin, stdin_once=order.stdin_once, detached=self._detached
+            self._poll,
+            open_stdin=order.open_stdin,
+            stdin_once=order.stdin_once,
+            detached=self._detached,
+            abandoned=self._abandoned if order.ends_with_client else None,
         )
         named = dict(zip(order.files, descriptors, strict=False))
         files = {name: descriptor.fileno() for name, descriptor in named.items()}
@@ -243,7 +253,13 @@ class _Shim:
     def watch(self) -> None:
         """Carry the streams and listen to the daemon until the program has ended."""
         while self._code is None:
-            self._poll.turn()
+            if self._kill_at is None:
+                self._poll.turn()
+            elif (left_s := self._kill_at - time.monotonic()) > 0:
+                self._poll.turn(int(left_s * 1000) + 1)
+            else:
+                self._kill_at = None
+                os.killpg(self._pid, _KILL)  # not reaped yet: the number is still its own
 
     def serve_clients(self) -> None:
         """Until those that read slowly have got everything."""
@@ -297,6 +313,8 @@ class _Shim:
             self._delete(cgroup)
         else:
             # An exec: the daemon knows the end before the client sees it, and asks for the exit status.
+            if self._directory:
+                self._write_status(False, finished_at_ns)
             self.tell(["exited", self._code, False, finished_at_ns])
             self._stdio.finish()
         if self._listener is not None:
@@ -395,6 +413,12 @@ class _Shim:
 
     def _detached(self) -> None:
         self.tell(["detached"])
+
+    def _abandoned(self) -> None:
+        """The last client has left: end the program as the end of a terminal does, and whatever it has in its group."""
+        if self._code is None and self._kill_at is None:
+            self._kill_at = time.monotonic() + _GRACE_S
+            os.killpg(self._pid, _HANG_UP)
 
     def _attach(self, connection: Fd, flags: "list[Any]") -> None:
         stdin, stdout, stderr, framed, initial, received, detach_keys = flags

@@ -29,10 +29,11 @@ _TIOCGPTPEER = 0x5441
 class Stdio:
     """The shim's ends of the streams. `prepare`, then `begin` when the program runs, then `finish` when it has ended.
 
-    `detached` is called when a client has used its detach keys.
+    `detached` is called when a client has used its detach keys, `abandoned` when the last one has left in another way.
     """
 
     __slots__ = (
+        "_abandoned",
         "_clients",
         "_closing_stdin",
         "_console",
@@ -54,6 +55,7 @@ class Stdio:
         open_stdin: bool,
         stdin_once: bool,
         detached: "Callable[[], None]",
+        abandoned: "Callable[[], None] | None" = None,
     ) -> None:
         self._poll = poll
         self.log: "LogWriter | None" = None
@@ -61,6 +63,7 @@ class Stdio:
         self._input = open_stdin
         self._stdin_once = stdin_once
         self._detached = detached
+        self._abandoned = abandoned
         self._clients: "list[Client]" = []
         self._sources: "dict[int, str]" = {}
         self._theirs: "list[int]" = []
@@ -138,6 +141,7 @@ class Stdio:
             if self.log.lost:
                 print(f"onggi-shim: the disk refused {self.log.lost} bytes of a log", file=sys.stderr, flush=True)
             self.log = None
+        self._abandoned = None
         for client in list(self._clients):
             self._let_go(client)
 
@@ -199,6 +203,7 @@ class Stdio:
             self._typed += data
             self._write_stdin(blocked=blocked)
         if detached:
+            self._abandoned = None  # who detaches wants it to go on
             self._let_go(client)
             self._detached()
 
@@ -304,6 +309,8 @@ class Stdio:
             self._end_stdin()
         if held:
             self._watch_sources()
+        if self._abandoned is not None and not self._clients:
+            self._abandoned()
 
 
 def _read(descriptor: int) -> "bytes | None":

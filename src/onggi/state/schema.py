@@ -1,7 +1,6 @@
 """The schema, drawn once. Each table is owned by one module, which alone writes SQL for it.
 
     containers     engine.container_store   a row a container; its configuration as the documents the user gave
-    execs          engine.exec_store        exec instances that have not been collected
     events         engine.events            the last events, for `events --since`
     intents        state.journal            transitions begun and not yet settled
     images         images.names             image ID → the manifest and config it was made from, sizes, last use

@@ -16,7 +16,7 @@ from onggi.api.wire.containers import (
     WaitAnswer,
     WaitError,
 )
-from onggi.engine import listing, pruning
+from onggi.engine import links, listing, pruning
 from onggi.engine.container_config import ContainerConfig
 from onggi.engine.containers import WaitCondition
 from onggi.engine.filters import Filters
@@ -44,6 +44,9 @@ def routes(engine: "Engine") -> list[Route]:
         Route("POST", "/containers/prune", api.prune),
         Route("GET", f"{named}/json", api.inspect),
         Route("DELETE", named, api.remove),
+        # As a link names a container: by who is linked to it, and the alias.
+        Route("GET", f"{named}/{{alias}}/json", api.inspect),
+        Route("DELETE", f"{named}/{{alias}}", api.remove),
         *(Route("POST", f"{named}/{verb}", handler) for verb, handler in verbs),
     ]
 
@@ -91,7 +94,9 @@ class _Containers:
         return {"SizeRw": written, "SizeRootFs": written + self._engine.images.get(container.image_id).size_bytes}
 
     async def inspect(self, request: web.Request) -> web.StreamResponse:
-        document = self._containers.inspect(_name(request))
+        alias = request.match_info.get("alias", "")
+        name = links.find(self._engine, _name(request), alias).id if alias else _name(request)
+        document = self._containers.inspect(name)
         if http.flag(request, "size"):
             document = {**document, **await self._sizes(document["Id"])}
         return json_response(document)
@@ -149,11 +154,16 @@ class _Containers:
         return response
 
     async def remove(self, request: web.Request) -> web.StreamResponse:
+        name, alias = _name(request), request.match_info.get("alias", "")
         if http.flag(request, "link"):
-            # Without links each name is a container's own, which Docker calls its default link.
-            raise System("Conflict, cannot remove the default link name of the container")
+            if not alias:
+                raise System("Conflict, cannot remove the default link name of the container")
+            await links.remove(self._engine, name, alias)
+            return no_content()
         await self._containers.remove(
-            _name(request), force=http.flag(request, "force"), volumes=http.flag(request, "v")
+            links.find(self._engine, name, alias).id if alias else name,
+            force=http.flag(request, "force"),
+            volumes=http.flag(request, "v"),
         )
         return no_content()
 

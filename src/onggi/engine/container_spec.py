@@ -46,19 +46,21 @@ class Surroundings:
     host: Host
     init: str = ""
     """The program that `--init` puts first under another runtime; ours needs none."""
+    linked: Sequence[str] = ()
+    """Variables that tell of linked containers."""
     ipc_of: int = 0
     """Pid of the container whose IPC namespace is joined."""
     pid_of: int = 0
     """Pid of the container whose PID namespace is joined."""
 
 
-def environment(container: Container) -> tuple[str, ...]:
-    """Docker's own variables, then the container's, each name once at its first place."""
+def environment(container: Container, linked: Sequence[str] = ()) -> tuple[str, ...]:
+    """Docker's own variables, those of links, then the container's, each name once at its first place."""
     config = container.config
     found = {"PATH": f"PATH={PATH}", "HOSTNAME": f"HOSTNAME={config.hostname}"}
     if config.tty:
         found["TERM"] = "TERM=xterm"
-    for entry in config.env or ():
+    for entry in (*linked, *(config.env or ())):
         name, equals, _ = entry.partition("=")
         if equals:
             found[name] = entry
@@ -221,7 +223,8 @@ def compile_spec(container: Container, around: Surroundings, settings: Settings)
     limits = resources.limits(host)
     args = [INIT, "--", *_args(container)] if around.init else _args(container)
     reaper = bool(host.init) and not around.init
-    first = replace(process(container, args, held=around.capabilities_held), reaper=reaper)
+    env = environment(container, around.linked)
+    first = replace(process(container, args, held=around.capabilities_held, env=env), reaper=reaper)
     granted = first.capabilities.bounding if first.capabilities else ()
     return oci.Spec(
         oci_version=oci.VERSION,

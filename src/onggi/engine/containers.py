@@ -53,6 +53,7 @@ class Containers:
         self._by_id: dict[str, Container] = {}
         self._ids_by_name: dict[str, str] = {}
         """Also the names of containers that are being made."""
+        self._linking: dict[str, Container] = {}
 
     # Finding
 
@@ -74,6 +75,10 @@ class Containers:
     def all(self) -> Sequence[Container]:
         """Every container, newest first."""
         return sorted(self._by_id.values(), key=lambda container: container.created_at, reverse=True)
+
+    def linking(self) -> Sequence[Container]:
+        """Those that were made with links."""
+        return tuple(self._linking.values())
 
     @contextmanager
     def reserve(self, name: str, container_id: str) -> Iterator[str]:
@@ -107,8 +112,11 @@ class Containers:
     def add(self, container: Container) -> None:
         self._by_id[container.id] = container
         self._ids_by_name[container.name] = container.id
+        if container.host_config.links:
+            self._linking[container.id] = container
 
     def drop(self, container: Container) -> None:
+        self._linking.pop(container.id, None)
         self._by_id.pop(container.id, None)
         if self._ids_by_name.get(container.name) == container.id:
             del self._ids_by_name[container.name]
@@ -149,7 +157,7 @@ class Containers:
         await self._engine.run(work, name=f"stop {name}")
 
     async def restart(self, name: str, *, signal: str = "", grace_s: int | None = None) -> None:
-        work = stopping.restart_container(self._engine, self.get(name), text=signal, grace_s=grace_s)
+        work = stopping.restart_container(self._engine, self.get(name), name, text=signal, grace_s=grace_s)
         await self._engine.run(work, name=f"restart {name}")
 
     async def kill(self, name: str, *, signal: str = "") -> None:

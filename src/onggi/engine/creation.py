@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from onggi.engine import capabilities, container_store, endpoints, names, runtimes, unsupported, validation
+from onggi.engine import capabilities, container_store, endpoints, links, names, runtimes, unsupported, validation
 from onggi.engine.container import Container
 from onggi.engine.container_config import (
     ContainerConfig,
@@ -213,6 +213,7 @@ async def create(
     container_id = new_id()
     merged = _named(merged, host, container_id)
     asked = _asked(networking, host.network_mode, merged.mac_address)
+    host, asked = links.resolve(engine, host, asked)
     with engine.containers.reserve(wanted, container_id) as wanted:
         engine.networks.check(endpoints.request(wanted, merged, host, asked))
         container = Container(

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from onggi.engine import links
 from onggi.engine.container import Container
 from onggi.engine.container_config import ContainerConfig, EndpointSettings, HostConfig
 from onggi.errors import Conflict, NotFound, Unsupported
@@ -37,6 +38,7 @@ def request(
     endpoints: dict[str, EndpointSettings],
     *,
     namespace: Fd | None = None,
+    linked: Sequence[tuple[str, str]] = (),
 ) -> EndpointRequest:
     """All wishes of a container, to be checked at `create` and to be met at `start`."""
     attachments: Sequence[Attachment] = [attachment(network, asked) for network, asked in endpoints.items()]
@@ -58,6 +60,7 @@ def request(
         dns_search=tuple(host.dns_search or ()),
         dns_options=tuple(host.dns_options or ()),
         mac_address=config.mac_address,
+        linked_hosts=linked,
         namespace=namespace,
     )
 
@@ -72,7 +75,16 @@ def endpoint_request(engine: "Engine", container: Container) -> EndpointRequest:
         except NotFound as error:
             raise NotFound(f"joining network namespace of container: {error}") from error
         namespace = network_namespace(other)
-    return request(container.name, container.config, container.host_config, container.endpoints, namespace=namespace)
+    has_links = container.host_config.links and mode == "bridge"
+    linked = links.hosts(engine, links.running(engine, container)) if has_links else ()
+    return request(
+        container.name,
+        container.config,
+        container.host_config,
+        container.endpoints,
+        namespace=namespace,
+        linked=linked,
+    )
 
 
 def network_namespace(container: Container) -> Fd:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from onggi.engine import signals
+from onggi.engine import links, signals
 from onggi.engine.attach import detach_keys
 from onggi.engine.container_config import DockerObject
 from onggi.engine.container_spec import environment, process
@@ -237,7 +237,8 @@ class Execs:
 
     def _process(self, exec: Exec) -> Process:
         config, container = exec.config, exec.container
-        env = dict.fromkeys(environment(container))
+        linked = links.present(self._engine, container) if container.host_config.links else []
+        env = dict.fromkeys(environment(container, links.environment(self._engine, container, linked)))
         if config.env:
             chosen = {entry.partition("=")[0]: entry for entry in [*env, *config.env]}
             env = dict.fromkeys(entry for entry in chosen.values() if "=" in entry)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from onggi.engine import links
 from onggi.engine.container import Container
 from onggi.engine.container_config import EndpointSettings
 from onggi.engine.lifecycle import State, is_running
@@ -160,7 +161,7 @@ def inspect(engine: "Engine", container: Container) -> Mapping[str, Any]:
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": list(container.exec_ids) or None,
-        "HostConfig": container.host_config.document(),
+        "HostConfig": container.host_config.document() | {"Links": links.shown(engine, container)},
         "GraphDriver": _graph_driver(engine, container),
         "Mounts": [point.summary() for point in container.mounts if point.type != "tmpfs" or point.spec],
         "Config": container.config.document(),

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from onggi.durations import in_words
+from onggi.engine import links
 from onggi.engine.container import Container
 from onggi.engine.filters import Filters
 from onggi.engine.inspection import network_documents
@@ -71,11 +72,11 @@ def ports(engine: "Engine", container: Container) -> list[dict[str, Any]]:
     return found
 
 
-def summary(engine: "Engine", container: Container, now: datetime) -> dict[str, Any]:
-    """One element of GET /containers/json."""
+def summary(engine: "Engine", container: Container, now: datetime, further: Sequence[str] = ()) -> dict[str, Any]:
+    """One element of GET /containers/json. `further`: the names that links give it."""
     return {
         "Id": container.id,
-        "Names": [f"/{container.name}"],
+        "Names": sorted(f"/{name}" for name in (container.name, *further)),
         "Image": container.image_name,
         "ImageID": container.image_id,
         "Command": command(container),
@@ -96,13 +97,14 @@ def summaries(engine: "Engine", *, every: bool, limit: int, filters: Filters) ->
     tests = _tests(engine, filters)
     every = every or limit > 0 or filters.has("status") or filters.has("exited")
     now = datetime.now(UTC)
+    further = links.names(engine)
     found: list[Mapping[str, Any]] = []
     for container in engine.containers.all():
         if not every and not is_running(container.state):
             continue
         if not all(test(container) for test in tests):
             continue
-        found.append(summary(engine, container, now))
+        found.append(summary(engine, container, now, further.get(container.id, ())))
         if len(found) == limit:
             break
     return found

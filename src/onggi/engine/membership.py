@@ -3,7 +3,7 @@
 import asyncio
 from typing import TYPE_CHECKING
 
-from onggi.engine import container_store, endpoints
+from onggi.engine import container_store, endpoints, links
 from onggi.engine.container import Container
 from onggi.engine.container_config import EndpointSettings
 from onggi.engine.lifecycle import State, is_running
@@ -31,7 +31,7 @@ async def connect(engine: "Engine", network_name: str, container: Container, ask
             )
         check_attachment(network, wanted)
         if is_running(container.state):
-            before = engine.networks.texts(container.id, _request(container))
+            before = engine.networks.texts(container.id, _request(engine, container))
             with endpoints.network_namespace(container) as namespace:
                 await engine.networks.attach(container.id, namespace, container.name, wanted)
             await asyncio.to_thread(_rewrite, engine, container, before)
@@ -50,20 +50,23 @@ async def disconnect(engine: "Engine", network_name: str, container: Container, 
         if network.driver == "host":
             raise Forbidden("container cannot be disconnected from host network or connected to host network")
         if is_running(container.state):
-            before = engine.networks.texts(container.id, _request(container))
+            before = engine.networks.texts(container.id, _request(engine, container))
             with endpoints.network_namespace(container) as namespace:
                 await engine.networks.detach(container.id, namespace, network.id)
             await asyncio.to_thread(_rewrite, engine, container, before)
         await _save(engine, container, {name: asked for name, asked in known.items() if name not in names})
 
 
-def _request(container: Container) -> EndpointRequest:
-    return endpoints.request(container.name, container.config, container.host_config, container.endpoints)
+def _request(engine: "Engine", container: Container) -> EndpointRequest:
+    linked = links.hosts(engine, links.present(engine, container))
+    return endpoints.request(
+        container.name, container.config, container.host_config, container.endpoints, linked=linked
+    )
 
 
 def _rewrite(engine: "Engine", container: Container, before: tuple[str, str]) -> None:
     """Bring hosts and resolv.conf up to date, unless somebody has edited them: then they are the container's own."""
-    after = engine.networks.texts(container.id, _request(container))
+    after = engine.networks.texts(container.id, _request(engine, container))
     for name, old, new in zip(("hosts", "resolv.conf"), before, after, strict=True):
         # In place: the file itself is what is mounted in the container.
         with open(container.directory / name, "r+", encoding="utf-8", errors="replace") as file:

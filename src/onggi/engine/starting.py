@@ -9,7 +9,7 @@ engine.containers.start ─ start ─ _launch ─ networks.connect, volumes.moun
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from onggi.engine import checks, container_store, exits, runtimes
+from onggi.engine import checks, container_store, exits, links, runtimes
 from onggi.engine.attach import still_there
 from onggi.engine.container import Container
 from onggi.engine.container_spec import Surroundings, compile_spec
@@ -83,6 +83,7 @@ async def _launch(engine: "Engine", container: Container) -> None:
     await _save(engine, container)
     engine.events.publish("container", "start", container.id, container.attributes())
     checks.begin(engine, container)
+    await links.tell(engine, container)
 
 
 async def _save(engine: "Engine", container: Container) -> None:
@@ -117,6 +118,7 @@ async def _set_up(engine: "Engine", container: Container) -> Started:
             hostname=sandbox.hostname if shared is None else shared.config.hostname,
             files=container.directory if shared is None else shared.directory,
             network_namespace=sandbox.namespace is not None,
+            linked=links.environment(engine, container, links.present(engine, container)) if host.links else (),
             init=runtimes.init(engine.settings) if host.init and program is not None else "",
             ipc_of=_joined(engine, host.ipc_mode, "IPC"),
             pid_of=_joined(engine, host.pid_mode, "PID"),

@@ -119,8 +119,10 @@ async def stop(engine: "Engine", container: Container, *, text: str, grace_s: in
     engine.events.publish("container", "stop", container.id, container.attributes())
 
 
-async def restart_container(engine: "Engine", container: Container, *, text: str, grace_s: int | None) -> None:
-    """Stop what runs, start it (again)."""
+async def restart_container(
+    engine: "Engine", container: Container, word: str, *, text: str, grace_s: int | None
+) -> None:
+    """Stop what runs, start it (again). `word`: what the user calls it."""
     require(container, Verb.RESTART)
     container.kept = True
     try:
@@ -131,7 +133,7 @@ async def restart_container(engine: "Engine", container: Container, *, text: str
             try:
                 await starting.start_again(engine, container)
             except OnggiError as error:
-                raise System(f"Cannot restart container {container.id}: {error}") from error
+                raise System(f"Cannot restart container {word}: {error}") from error
     finally:
         container.kept = False
     engine.events.publish("container", "restart", container.id, container.attributes())

@@ -45,8 +45,6 @@ def check_host_config(host: HostConfig) -> None:
         raise _refuse("ContainerIDFile", "the file is written by the client; leave the member empty")
     if host.cgroup:
         raise _refuse("Cgroup", "use CgroupParent or CgroupnsMode")
-    if host.links:
-        raise _refuse("--link on the default bridge", "connect both containers to a network of their own")
     if host.cpu_realtime_period or host.cpu_realtime_runtime:
         raise _refuse("--cpu-rt-period and --cpu-rt-runtime", "the kernel's real-time group scheduling is not used")
     if host.cpu_count or host.cpu_percent or host.io_maximum_iops or host.io_maximum_bandwidth:

@@ -54,6 +54,8 @@ class EndpointRequest:
     publish_all: bool = False
     extra_hosts: Sequence[str] = ()
     """`NAME:ADDRESS`; the address "host-gateway" stands for the host."""
+    linked_hosts: Sequence[tuple[str, str]] = ()
+    """Address and names of the containers that it is linked to on the default bridge."""
     dns: Sequence[str] = ()
     dns_search: Sequence[str] = ()
     dns_options: Sequence[str] = ()

@@ -48,15 +48,17 @@ def hosts(
     *,
     extra: Sequence[str] = (),
     host_gateway: str = "",
+    linked: Sequence[tuple[str, str]] = (),
     addresses: Sequence[str] = (),
     hostname: str = "",
     domainname: str = "",
 ) -> str:
-    """/etc/hosts of a container with its own namespace: local names, --add-host, then its own addresses."""
+    """/etc/hosts of a container with its own namespace: local names, --add-host, links, then its own addresses."""
     text = _LOCAL
     for entry in extra:
         name, address = parse_extra_host(entry)
         text += f"{host_gateway if address == HOST_GATEWAY else address}\t{name}\n"
+    text += "".join(f"{address}\t{names}\n" for address, names in linked)
     names = _refuse_space(hostname, "hostname") if addresses else ""
     if names and domainname:
         names = f"{hostname}.{_refuse_space(domainname, 'domain name')} {hostname}"

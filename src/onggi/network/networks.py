@@ -349,6 +349,7 @@ class Networks:
         hosts = host_files.hosts(
             extra=request.extra_hosts,
             host_gateway=self.default_gateway,
+            linked=request.linked_hosts,
             addresses=[endpoint.address for endpoint in connected.endpoints],
             hostname=request.hostname or container_id[:12],
             domainname=request.domainname,

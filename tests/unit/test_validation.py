@@ -123,7 +123,6 @@ def test_security_options(option: str) -> None:
     "host",
     [
         HostConfig(storage_opt={"size": "1G"}),
-        HostConfig(links=["a:b"]),
         HostConfig(cpu_realtime_period=5),
         HostConfig(log_config=LogConfig("json-file", {"compress": "true"})),
     ],

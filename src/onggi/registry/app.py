@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from aiohttp import web
 
-from onggi.errors import NotFound
+from onggi.errors import Forbidden, NotFound
 from onggi.registry import origin
 from onggi.registry.authentication import authenticate
 from onggi.registry.authorization import allow
@@ -22,7 +22,6 @@ from onggi.registry.refusals import MethodWrong
 from onggi.registry.requests import ADDRESS, BASE, REPOSITORY, SUBJECT
 from onggi.registry.route import Found, Route, Table
 from onggi.registry.service import Service
-from onggi.registry.throttle import TooManyTries
 
 log = logging.getLogger("onggi.registry.access")
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -86,6 +85,8 @@ class App:
             request[SUBJECT] = await route.authenticate(request)
         else:
             request[SUBJECT] = await authenticate(service, request)
+        if request.method not in ("GET", "HEAD"):
+            _refuse_other_sites(request)
         project = found.parameters.get("project", "")
         if project:
             project_name(project)
@@ -107,8 +108,6 @@ class App:
         response = reply_to(error)
         if isinstance(error, AuthenticationNeeded):
             response.headers["WWW-Authenticate"] = self._challenge(request, error)
-        elif isinstance(error, TooManyTries):
-            response.headers["Retry-After"] = str(error.wait_s)
         if request.body_exists and not request.content.at_eof():
             response.force_close()  # the rest of its body is not waited for
         return response
@@ -136,6 +135,13 @@ class App:
             "ms": round(took_s * 1000, 1), "subject": subject.name if subject is not None else "",
             "address": request.get(ADDRESS, ""), "agent": _CONTROL.sub("?", request.headers.get("User-Agent", ""))[:200],
         }))  # fmt: skip
+
+
+def _refuse_other_sites(request: web.Request) -> None:
+    """A page of another site must not act with what the browser knows of us. Raises Forbidden."""
+    site = request.headers.get("Origin")
+    if site is not None and site != request[BASE]:
+        raise Forbidden(f"a page of {site[:200]!a} may not do this; if it is ours, --url must say how it is reached")
 
 
 async def _mark(request: web.Request, response: web.StreamResponse) -> None:

@@ -7,6 +7,7 @@ from onggi.registry.permissions import (
     Action,
     AuthenticationNeeded,
     Denied,
+    PasswordNotChosen,
     Standing,
     Subject,
     may,
@@ -33,7 +34,7 @@ async def allow(
     if not subject.known or subject.granted is not None:
         raise AuthenticationNeeded(f"repository:{repository}:{scope_actions(action)}" if repository else "")
     if subject.must_change_password:
-        raise Denied(action, "anything before the one-time password is changed")
+        raise PasswordNotChosen
     raise Denied(action, repository or project)
 
 

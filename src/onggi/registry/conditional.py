@@ -14,7 +14,7 @@ class RangeUnsatisfiable(OnggiError):
 
     def __init__(self, size_bytes: int) -> None:
         super().__init__(f"the range lies outside of the {size_bytes} bytes that there are")
-        self.size_bytes = size_bytes
+        self.headers = {"Content-Range": f"bytes */{size_bytes}"}
 
 
 @dataclass(frozen=True, slots=True)

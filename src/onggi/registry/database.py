@@ -83,14 +83,16 @@ def migrate(connection: sqlite3.Connection) -> None:
         for statement in tables(text):
             connection.execute(statement)
         connection.execute("INSERT INTO migrations (name) VALUES (?)", (name,))
+        connection.execute("PRAGMA user_version = 1")  # not blank any more (state.schema.is_blank)
         connection.execute("COMMIT")
 
 
 class SqliteDatabase:
     """`Database` in one file, for one machine. Reads look at it at once; writes queue to one thread."""
 
-    def __init__(self, path: Path) -> None:
-        self._inner = sqlite.Database(path, migrate, durable=True)
+    def __init__(self, path: Path, *, owned: Iterable[Path] = ()) -> None:
+        """`owned`: directories that are not taken for rubbish when the file is lost. Entering raises System then."""
+        self._inner = sqlite.Database(path, migrate, durable=True, owned=owned)
 
     async def __aenter__(self) -> Self:
         await self._inner.__aenter__()

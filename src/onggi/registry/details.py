@@ -55,3 +55,12 @@ _annotated = msgspec.json.Decoder(_Annotated)
 def annotations(content: bytes) -> dict[str, str]:
     """The annotations of a stored manifest."""
     return _annotated.decode(content).annotations or {}
+
+
+def of(connection: Connection, repository_id: int, digest: str) -> dict[str, str]:
+    """What is known of one manifest."""
+    rows = connection.execute(
+        "SELECT name, value FROM image_details WHERE repository_id = ? AND digest = ? ORDER BY name",
+        (repository_id, digest),
+    ).fetchall()
+    return {row["name"]: row["value"] for row in rows}

@@ -99,4 +99,6 @@ def reply_to(error: Exception) -> web.Response:
     if detail is not None:
         entry["detail"] = detail
     body = encode({"errors": [entry]}) + b"\n"
-    return web.Response(status=status, body=body, content_type="application/json")
+    return web.Response(
+        status=status, body=body, content_type="application/json", headers=getattr(error, "headers", None)
+    )

@@ -5,6 +5,8 @@ A feature is a module with `install(service) -> list[Route]`. Add yours here.
 
 from collections.abc import Callable
 
+from onggi.registry import garbage, retention
+from onggi.registry.management import activity, projects, repositories, robots, searching, users
 from onggi.registry.route import Route
 from onggi.registry.service import Service
 from onggi.registry.v2 import blobs, discovery, manifests, token, uploads
@@ -16,6 +18,14 @@ FEATURES: tuple[Install, ...] = (
     manifests.routes,
     discovery.routes,
     token.routes,
+    users.routes,
+    projects.routes,
+    robots.routes,
+    repositories.routes,
+    activity.routes,
+    searching.routes,
+    garbage.install,
+    retention.install,
 )
 
 

@@ -127,6 +127,16 @@ class Denied(Forbidden):
         super().__init__(f"requested access to the resource is denied: {action} on {resource or 'the registry'}")
 
 
+class PasswordNotChosen(Forbidden):
+    """Signed in by the one-time password, which is good for nothing but choosing another."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "choose a password of your own first: on the registry's page, by PUT /api/v1/user/password, or on its "
+            "machine by `onggi registry user password`"
+        )
+
+
 def may(subject: Subject, action: Action, standing: Standing, repository: str = "") -> bool:
     """True when `subject` may do `action` in the project, or in its `repository` where one is named.
 

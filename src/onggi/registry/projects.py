@@ -41,6 +41,8 @@ def visible(subject: Subject) -> tuple[str, Sequence[str | int]]:
 
     Robots' scopes are by repository: what this lets through is asked of `permissions.may` again.
     """
+    if subject.must_change_password:
+        return "FALSE", ()
     if subject.admin:
         return "TRUE", ()
     if subject.kind is SubjectKind.USER:
@@ -88,3 +90,30 @@ def delete(connection: Connection, name: str) -> None:
     if count:
         raise ProjectNotEmpty(name, count)
     connection.execute("DELETE FROM projects WHERE id = ?", (project["id"],))
+
+
+def members(connection: Connection, project_id: int) -> list[Any]:
+    return connection.execute(
+        "SELECT u.name, m.role FROM members m JOIN users u ON u.id = m.user_id WHERE m.project_id = ? ORDER BY u.name",
+        (project_id,),
+    ).fetchall()
+
+
+def remove_member(connection: Connection, project_id: int, user_id: int) -> bool:
+    """False when the user was none."""
+    done = connection.execute("DELETE FROM members WHERE project_id = ? AND user_id = ?", (project_id, user_id))
+    return done.rowcount > 0
+
+
+def change(
+    connection: Connection, project_id: int, *, public: bool | None = None, description: str | None = None,
+    quota_bytes: int | None = None, immutable: str | None = None, retention: str | None = None,
+) -> None:  # fmt: skip
+    """Change what is not None. Rules are JSON."""
+    given = {
+        "public": None if public is None else int(public), "description": description, "quota_bytes": quota_bytes,
+        "immutable": immutable, "retention": retention,
+    }  # fmt: skip
+    for column, value in given.items():
+        if value is not None:
+            connection.execute(f"UPDATE projects SET {column} = ? WHERE id = ?", (value, project_id))  # noqa: S608

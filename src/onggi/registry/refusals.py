@@ -56,7 +56,7 @@ class RangeWrong(OnggiError):
 
     def __init__(self, offset: int) -> None:
         super().__init__(f"the upload goes on at byte {offset}")
-        self.offset = offset
+        self.headers = {"Range": f"0-{max(offset - 1, 0)}"}
 
 
 class SizeWrong(InvalidParameter):

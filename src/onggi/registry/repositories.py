@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from onggi.errors import Conflict, NotFound
+from onggi.errors import NotFound
 from onggi.registry.clock import stamp
 from onggi.registry.database import Connection
 from onggi.registry.names import project_of
 from onggi.registry.refusals import RepositoryUnknown
+from onggi.registry.tags import check_may_change
 
 
 class ProjectMissing(NotFound):
@@ -16,11 +17,6 @@ class ProjectMissing(NotFound):
 
     def __init__(self, project: str) -> None:
         super().__init__(f"there is no project {project!a}: make it first (`onggi registry project create {project}`)")
-
-
-class RepositoryNotEmpty(Conflict):
-    def __init__(self, name: str) -> None:
-        super().__init__(f"the repository {name} still has manifests that can't be deleted")
 
 
 def find(connection: Connection, name: str) -> Any:
@@ -44,3 +40,19 @@ def find_or_make(connection: Connection, name: str) -> int:
         (project["id"], name, stamp(), stamp()),
     ).fetchone()
     return int(made["id"])
+
+
+def delete(connection: Connection, name: str) -> None:
+    """Delete a repository and all that is in it. Raises RepositoryUnknown, and TagImmutable for a tag that a rule keeps.
+
+    Its blobs are left to the collector: other repositories may have them too.
+    """
+    row = find(connection, name)
+    for tag in connection.execute("SELECT name FROM tags WHERE repository_id = ?", (row["id"],)).fetchall():
+        check_may_change(connection, row["id"], tag["name"])
+    connection.execute("DELETE FROM tags WHERE repository_id = ?", (row["id"],))
+    for upload in connection.execute("SELECT key FROM uploads WHERE repository_id = ?", (row["id"],)).fetchall():
+        connection.execute(
+            "INSERT INTO garbage (key, since) VALUES (?, ?) ON CONFLICT (key) DO NOTHING", (upload["key"], stamp())
+        )
+    connection.execute("DELETE FROM repositories WHERE id = ?", (row["id"],))

@@ -106,3 +106,7 @@ def find(connection: Connection, project_id: int, name: str) -> Any:
     if row is None:
         raise RobotUnknown(name)
     return row
+
+
+def of_project(connection: Connection, project_id: int) -> list[Any]:
+    return connection.execute("SELECT * FROM robots WHERE project_id = ? ORDER BY name", (project_id,)).fetchall()

@@ -47,6 +47,8 @@ class Service:
         self.metrics = Metrics()
         self.job_handlers: dict[str, jobs.Handler] = {}
         """Kind → handler. Filled by features before the service is entered."""
+        self.at_start: list[Work[None]] = []
+        """Done in one transaction when the service is opened: first jobs of features."""
         self.pull_gates: list[PullGate] = []
         """Asked before a manifest is given out by GET; each may raise Forbidden with the rule and the reason."""
         self.account_throttle = Throttle(free=5)
@@ -59,7 +61,9 @@ class Service:
         root = self.settings.root
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            self.database = await self._stack.enter_async_context(SqliteDatabase(root / "registry.db"))
+            self.database = await self._stack.enter_async_context(
+                SqliteDatabase(root / "registry.db", owned=(root / "blobs" / "objects",))
+            )
             self.objects = ObjectDirectory(root / "blobs")
             self.receiver = Receiver(self.objects, self.pool, lambda count: self.metrics.received.add(amount=count))
             self.passwords = Passwords()
@@ -68,6 +72,7 @@ class Service:
                 lambda connection: settings_store.get_or_make(connection, TOKEN_KEY, lambda: secrets.token_bytes(32))
             )
             self.tokens = Tokens(key, self.settings.service, self.settings.token_lifetime)
+            await self.database.write(lambda connection: [work(connection) for work in self.at_start])
             self.jobs = await self._stack.enter_async_context(jobs.Runner(self.database, self.job_handlers))
         except BaseException:
             await self._stack.aclose()

@@ -27,17 +27,28 @@ def digest_of(connection: Connection, repository_id: int, tag: str) -> str:
     return str(row["digest"])
 
 
-def check_may_change(connection: Connection, repository_id: int, tag: str) -> None:
-    """Raises TagImmutable when a rule of the project forbids to move or delete a tag that exists."""
+def _immutable_rule(connection: Connection, repository_id: int, tag: str) -> str:
     row: Any = connection.execute(
-        "SELECT r.name, p.name AS project, p.immutable FROM repositories r JOIN projects p ON p.id = r.project_id"
-        " WHERE r.id = ?",
+        "SELECT r.name, p.immutable FROM repositories r JOIN projects p ON p.id = r.project_id WHERE r.id = ?",
         (repository_id,),
     ).fetchone()
     path = row["name"].partition("/")[2]
     for rule in json.loads(row["immutable"]):
         if fits(rule["repositories"], path) and fits(rule["tags"], tag):
-            raise TagImmutable(tag, f"{rule['repositories']}:{rule['tags']}")
+            return f"{rule['repositories']}:{rule['tags']}"
+    return ""
+
+
+def is_immutable(connection: Connection, repository_id: int, tag: str) -> bool:
+    """True when a rule of the project forbids to move or delete this tag, now that it is there."""
+    return bool(_immutable_rule(connection, repository_id, tag))
+
+
+def check_may_change(connection: Connection, repository_id: int, tag: str) -> None:
+    """Raises TagImmutable when a rule of the project forbids to move or delete a tag that exists."""
+    rule = _immutable_rule(connection, repository_id, tag)
+    if rule:
+        raise TagImmutable(tag, rule)
 
 
 def point(

@@ -11,11 +11,11 @@ from onggi.errors import OnggiError
 
 
 class TooManyTries(OnggiError):
-    """Signing in failed too often. `wait_s` is how long to wait."""
+    """Signing in failed too often. Its header says how long to wait."""
 
     def __init__(self, wait_s: int) -> None:
         super().__init__(f"too many failed attempts to sign in: try again in {wait_s} s")
-        self.wait_s = wait_s
+        self.headers = {"Retry-After": str(wait_s)}
 
 
 class Throttle:

@@ -103,3 +103,19 @@ def delete(connection: Connection, name: str) -> None:
     if row["admin"]:
         check_not_last_administrator(connection, row["id"])
     connection.execute("DELETE FROM users WHERE id = ?", (row["id"],))
+
+
+def change(
+    connection: Connection, user_id: int, *, email: str | None = None, admin: bool | None = None,
+    disabled: bool | None = None,
+) -> None:  # fmt: skip
+    """Change what is not None. Who is disabled loses sessions and refresh tokens at once."""
+    if email is not None:
+        connection.execute("UPDATE users SET email = ? WHERE id = ?", (email[:300], user_id))
+    if admin is not None:
+        connection.execute("UPDATE users SET admin = ? WHERE id = ?", (int(admin), user_id))
+    if disabled is not None:
+        connection.execute(
+            "UPDATE users SET disabled = ?, generation = generation + ? WHERE id = ?",
+            (int(disabled), int(disabled), user_id),
+        )

@@ -10,7 +10,7 @@ from onggi.oci.digest import Digest
 from onggi.registry import accounts, catalogue, details, manifests, tags
 from onggi.registry.database import Connection
 from onggi.registry.metrics import CONTENT_TYPE
-from onggi.registry.permissions import Action, AuthenticationNeeded
+from onggi.registry.permissions import Action, AuthenticationNeeded, PasswordNotChosen
 from onggi.registry.repositories import find
 from onggi.registry.requests import REPOSITORY, SUBJECT, json_reply, number
 from onggi.registry.route import Route
@@ -38,6 +38,8 @@ class Discovery:
         """Is this a registry, and am I signed in? Who comes without credentials is told where to get a token."""
         if not request.headers.get("Authorization"):
             raise AuthenticationNeeded
+        if request[SUBJECT].must_change_password:
+            raise PasswordNotChosen
         return json_reply({})
 
     async def tags(self, request: web.Request) -> web.StreamResponse:

@@ -16,7 +16,7 @@ from onggi.errors import InvalidParameter
 from onggi.registry import clock, names, projects, tokens, users
 from onggi.registry.authentication import BadCredentials, sign_in
 from onggi.registry.database import Connection
-from onggi.registry.permissions import Action, Scope, Subject, SubjectKind, holds
+from onggi.registry.permissions import Action, PasswordNotChosen, Scope, Subject, SubjectKind, holds
 from onggi.registry.requests import ADDRESS, SUBJECT, json_reply
 from onggi.registry.route import Route
 from onggi.registry.service import Service
@@ -111,10 +111,12 @@ class TokenServer:
         self, subject: Subject, scopes: list[str], client_id: str, *, offline: bool, refresh_token: str = ""
     ) -> web.StreamResponse:
         service = self._service
+        if subject.must_change_password:
+            raise PasswordNotChosen
         if len(scopes) > MOST_SCOPES:
             raise InvalidParameter(f"at most {MOST_SCOPES} scopes are taken")
         found = await service.read(lambda connection: granted(connection, subject, scopes))
-        if offline and subject.kind is SubjectKind.USER and not subject.must_change_password:
+        if offline and subject.kind is SubjectKind.USER:
 
             def keep(connection: Connection) -> str:
                 row = users.by_id(connection, subject.id)

@@ -1,0 +1,59 @@
+"""GET /api/v1/search, and /v1/search as `docker search` asks. (Docker Registry v1 API, "Search")"""
+
+from itertools import islice
+from typing import Any
+
+from aiohttp import web
+
+from onggi.registry import search
+from onggi.registry.database import Connection
+from onggi.registry.names import LIBRARY
+from onggi.registry.requests import SUBJECT, json_reply, number
+from onggi.registry.route import Route
+from onggi.registry.service import Service
+
+MOST = 100
+
+
+class Searching:
+    """The handlers. Both show only what the subject may pull."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def _found(self, request: web.Request, n: int) -> list[Any]:
+        subject, query = request[SUBJECT], request.query.get("q", "")
+
+        def read(connection: Connection) -> list[Any]:
+            return list(islice(search.find(connection, subject, query), n))
+
+        return await self._service.database.scan(read)
+
+    async def docker(self, request: web.Request) -> web.StreamResponse:
+        """What `docker search HOST/WORD` reads."""
+        n = number(request, "n", 25, MOST) or 25
+        results = [
+            {"name": row["name"].removeprefix(f"{LIBRARY}/"), "description": row["description"], "star_count": 0,
+             "is_official": row["project"] == LIBRARY, "is_automated": False}
+            for row in await self._found(request, n)
+        ]  # fmt: skip
+        return json_reply({
+            "query": request.query.get("q", ""), "num_results": len(results), "num_pages": 1, "page": 1,
+            "page_size": n, "results": results,
+        })  # fmt: skip
+
+    async def ours(self, request: web.Request) -> web.StreamResponse:
+        rows = await self._found(request, number(request, "n", 50, MOST))
+        return json_reply([
+            {"name": row["name"], "project": row["project"], "public": bool(row["public"]),
+             "description": row["description"], "updated_at": row["updated_at"], "pulls": row["pulls"]}
+            for row in rows
+        ])  # fmt: skip
+
+
+def routes(service: Service) -> list[Route]:
+    handlers = Searching(service)
+    return [
+        Route("GET", "/v1/search", handlers.docker, None),
+        Route("GET", "/api/v1/search", handlers.ours, None),
+    ]

@@ -1,8 +1,7 @@
-"""Programs that others wrote on Docker's API: the stock Compose, and testcontainers."""
+"""Programs that others wrote on Docker's API: the stock Compose. (Testcontainers have a module of their own.)"""
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -29,15 +28,6 @@ services:
     depends_on: {web: {condition: service_healthy}}
     command: wget -q -O - http://web/page
 volumes: {data: {}}
-"""
-TESTCONTAINERS = """
-from testcontainers.core.container import DockerContainer
-from testcontainers.core.wait_strategies import LogMessageWaitStrategy
-
-with DockerContainer("busybox").with_command("sh -c 'echo ready; exec sleep 1000'").waiting_for(
-    LogMessageWaitStrategy("ready")
-) as container:
-    print(container.exec("echo from inside").output.decode())
 """
 
 
@@ -69,12 +59,3 @@ def test_compose(engine: Engine, tmp_path: Path, name: str) -> None:
         down = compose("down", "-v", "-t", "0")
     assert down.returncode == 0, down.stderr
     assert engine.docker("volume", "ls", "-q", "--filter", f"name={name.lower()}").stdout == ""
-
-
-def test_testcontainers(engine: Engine) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", TESTCONTAINERS], capture_output=True, text=True, timeout=100, env=environment(engine),
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "from inside" in done.stdout

@@ -20,6 +20,7 @@ from docker.models.containers import Container
 from docker.types import LogConfig, Mount, Ulimit
 
 from tests.api_schema import check
+from tests.conditions import until
 from tests.engine import Engine
 
 VERSION = re.compile(r"/v1\.[0-9]+(/.*)")
@@ -285,6 +286,37 @@ def test_top_and_stats(running: Container) -> None:
     assert next(stream)["id"] == running.id
     assert next(stream)["preread"] != "0001-01-01T00:00:00Z"
     stream.close()
+
+
+def test_what_a_container_says_of_itself(client: docker.DockerClient, name: str) -> None:
+    check = {"test": ["CMD", "true"], "interval": 100_000_000}
+    container = client.containers.run(IMAGE, "sleep 1000", name=name, detach=True, tty=True, labels={"of": name},
+                                      ports={"80/tcp": ("127.0.0.1", None)}, healthcheck=check)  # fmt: skip
+    try:
+
+        def healthy() -> bool:
+            container.reload()
+            return bool(container.health == "healthy")
+
+        until(healthy, "its check succeeds")
+        assert container.id is not None
+        assert (container.name, container.short_id) == (name, container.id[:12])
+        assert container.labels == {"of": name}
+        assert f"{IMAGE}:latest" in container.image.tags
+        assert container.ports["80/tcp"][0]["HostIp"] == "127.0.0.1"
+        container.resize(30, 100)
+        assert container.exec_run("stty size", tty=True).exit_code == 0
+        for filters in ({"name": name}, {"label": f"of={name}"}, {"id": container.id}, {"status": "running"},
+                        {"ancestor": IMAGE}, {"health": "healthy"}, {"network": "bridge"}):  # fmt: skip
+            assert [found.id for found in client.containers.list(filters=filters)] == [container.id]
+        assert client.containers.list(filters={"exited": 1}, all=True) == []
+        assert client.containers.list(sparse=True, limit=1)[0].attrs["Names"] == [f"/{name}"]
+        assert client.containers.get(container.short_id) == container
+        assert client.containers.prune()["ContainersDeleted"] in (None, [])
+        container.stop(timeout=0)
+        assert container.wait(condition="not-running")["StatusCode"] == 137
+    finally:
+        container.remove(force=True, v=True)
 
 
 def test_events(client: docker.DockerClient, name: str) -> None:

@@ -18,7 +18,7 @@ import os
 import select
 import sys
 
-from onggi.linux import process, title
+from onggi.linux import cgroup, process, title
 from onggi.runtime import shim
 
 IDLE_SHIMS = 2
@@ -45,6 +45,9 @@ def main(orders: int) -> None:
     woken, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     _signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     _signal.signal(_signal.SIGCHLD, _pass)
+    cgroup.of_host()  # read once, instead of by each start
+    # Full of small objects all over the heap, which `init.seal_imports` would copy page by page to destroy them: 0.5 ms.
+    sys.path_importer_cache.clear()
     gc.collect()
     gc.freeze()
 

@@ -20,13 +20,17 @@ import os
 
 from onggi import jsontext
 from onggi.linux import message, process
+from onggi.linux.cgroup import Cgroup
 from onggi.linux.fd import Fd
 from onggi.runtime import init
+from onggi.runtime.steps import load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+_PLAN_BYTES = 12 * 1024
+"""About what the plan of a container has."""
 _NAME = ctypes.create_string_buffer(b"onggi-starter")
 
 
@@ -72,12 +76,22 @@ def _serve(channel: Fd) -> "NoReturn":
         process.close_from(3, number - 1)
         process.close_from(number + 1)
         process.prctl(process.PR_SET_NAME, ctypes.addressof(_NAME))
+        _rehearse()
         asked = message.receive(channel)
         if asked is not None:
             _start(channel, asked)
         status = 0
     finally:
         os._exit(status)
+
+
+def _rehearse() -> None:
+    """Read a plan while there is time. What that writes on is copied from the launcher's memory now, page by page,
+    instead of in the middle of a start (0.3 ms). It goes with the starter, and stays with nobody."""
+    plan: "list[Any]" = [[name, *([0] * len(kind.FIELDS))] for name, kind in init.KINDS.items()]
+    plan.append("0" * _PLAN_BYTES)
+    load(jsontext.loads(jsontext.dumps(plan))[:-1], init.KINDS)
+    Cgroup("/rehearsal").directories()
 
 
 def _start(channel: Fd, asked: message.Message) -> None:

@@ -40,7 +40,7 @@ install_python() { # REQUIREMENTS: into .venv, unless just that was installed be
   site=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
   rm -rf "$site"/onggi "$site"/onggi-*.dist-info
   ln -sfn "$PWD/src/onggi" "$site/onggi"
-  for command in onggi onggi-runtime; do ln -sfn "$PWD/scripts/$command" ".venv/bin/$command"; done
+  for command in onggi onggi-runtime docker-credential-onggi; do ln -sfn "$PWD/scripts/$command" ".venv/bin/$command"; done
   echo "$sum" >"$stamp"
 }
 

@@ -16,9 +16,27 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 MACHINE = os.uname().machine
 
-_GENERIC = {"clone": 220, "pivot_root": 41, "keyctl": 219, "seccomp": 277, "capget": 90, "capset": 91, "bpf": 280}
+_GENERIC = {
+    "clone": 220,
+    "add_key": 217,
+    "pivot_root": 41,
+    "keyctl": 219,
+    "seccomp": 277,
+    "capget": 90,
+    "capset": 91,
+    "bpf": 280,
+}
 _NUMBERS = {
-    "x86_64": {"clone": 56, "pivot_root": 155, "keyctl": 250, "seccomp": 317, "capget": 125, "capset": 126, "bpf": 321},
+    "x86_64": {
+        "clone": 56,
+        "add_key": 248,
+        "pivot_root": 155,
+        "keyctl": 250,
+        "seccomp": 317,
+        "capget": 125,
+        "capset": 126,
+        "bpf": 321,
+    },
     "aarch64": _GENERIC,
     "riscv64": _GENERIC,
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from onggi.linux.fd import Fd
 from onggi.oci.root import DirectoryRoot
-from onggi.runtime.runtime import Attachment, LogFile, Runtime, Start
+from onggi.runtime.runtime import Attachment, Log, LogFile, Runtime, Start
 from tests.runtime import spec
 
 
@@ -21,7 +21,7 @@ async def main(exec_root: Path, root: Path, log: Path, id: str, client: int, *ar
             id=id,
             spec=spec(root, id, args),
             root=DirectoryRoot(str(root)),
-            log=LogFile(log),
+            log=Log(LogFile(log)),
             open_stdin=True,
             attachments=[attachment],
         )

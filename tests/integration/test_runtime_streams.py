@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from onggi.oci.spec import Process
-from onggi.runtime.runtime import LogFile, NotRunning, Runtime
+from onggi.runtime.runtime import Log, LogFile, NotRunning, Runtime
 from tests.runtime import busybox_root, client, remove_cgroups, start
 
 DEADLINE_S = 60
@@ -137,7 +137,9 @@ def test_log_and_client_get_the_same(tmp_path: Path, root: Path) -> None:
         async with runtime(tmp_path) as running:
             attachment, end = client()
             log = tmp_path / "log"
-            order = start(root, "sh", "-c", "seq 1 20000; echo problem >&2", attachments=[attachment], log=LogFile(log))
+            order = start(
+                root, "sh", "-c", "seq 1 20000; echo problem >&2", attachments=[attachment], log=Log(LogFile(log))
+            )
             await running.start(order)
             streams = unframed(await read_all(end))
             assert streams[1] == b"".join(b"%d\n" % number for number in range(1, 20001))
@@ -154,7 +156,7 @@ def test_without_a_client_nothing_is_lost_either(tmp_path: Path, root: Path) -> 
     async def main() -> None:
         async with runtime(tmp_path) as running:
             log = tmp_path / "log"
-            order = start(root, "sh", "-c", "seq 1 100000", log=LogFile(log))
+            order = start(root, "sh", "-c", "seq 1 100000", log=Log(LogFile(log)))
             await running.start(order)
             await running.wait(order.id)
             assert log.read_bytes().count(b"\n") == 100000, "the log is complete when the container has ended"

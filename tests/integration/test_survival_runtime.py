@@ -16,7 +16,7 @@ import pytest
 
 from onggi.errors import OnggiError
 from onggi.runtime.launch import Launcher
-from onggi.runtime.runtime import ExitStatus, LogFile, Runtime, Started
+from onggi.runtime.runtime import ExitStatus, Log, LogFile, Runtime, Started
 from tests.conditions import DEADLINE_S, until
 from tests.runtime import busybox_root, client, remove_cgroups, start
 
@@ -260,7 +260,7 @@ def test_killed_idle_shims_are_replaced(tmp_path: Path, root: Path) -> None:
 def test_a_launcher_killed_under_many_starts(tmp_path: Path, root: Path, delay_ms: int) -> None:
     async def main() -> None:
         async with runtime(tmp_path) as running:
-            orders = [start(root, "true", log=LogFile(tmp_path / f"log-{number}")) for number in range(20)]
+            orders = [start(root, "true", log=Log(LogFile(tmp_path / f"log-{number}"))) for number in range(20)]
 
             async def run(order: "object") -> int | None:
                 try:

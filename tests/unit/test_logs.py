@@ -1,7 +1,6 @@
 """Logs against a model: whatever the rotations, tail, since and until give what a plain list of lines would."""
 
 import asyncio
-import os
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
@@ -10,14 +9,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onggi.engine.lifecycle import State
-from onggi.engine.log_reader import LogFile, entries, fixed_time, last_lines, nanoseconds, open_files
+from onggi.engine.log_files import json_format, local_format
+from onggi.engine.log_files.entry import nanoseconds
+from onggi.engine.log_files.files import LogFiles, last_records, records_since
 from onggi.engine.logs import LogQuery, Logs
 from onggi.engine.watch import DirectoryWatch
-from onggi.linux.fd import Fd
+from tests.logs import Writer
 
 START = datetime(2026, 12, 1, tzinfo=UTC)
 
@@ -33,25 +35,6 @@ def stamp_ns(number: int) -> int:
     return int(START.timestamp()) * 1_000_000_000 + number * 1_000_000
 
 
-class Writer:
-    """Writes a log and rotates it as a shim does."""
-
-    def __init__(self, path: Path, files: int = 5) -> None:
-        self.path, self.files = path, files
-        self.file = path.open("ab", buffering=0)
-
-    def write(self, data: bytes) -> None:
-        self.file.write(data)
-
-    def rotate(self) -> None:
-        self.file.close()
-        for number in range(self.files - 1, 0, -1):
-            old = self.path if number == 1 else Path(f"{self.path}.{number - 1}")
-            if old.exists():
-                old.rename(f"{self.path}.{number}")
-        self.file = self.path.open("ab", buffering=0)
-
-
 class Ending:
     """A runtime whose container ends when it is told to."""
 
@@ -63,7 +46,9 @@ class Ending:
 
 
 def container(path: Path, state: State = State.EXITED) -> Any:
-    return SimpleNamespace(id="c", log_path=path, logs_to_file=True, state=state)
+    driver = "json-file" if path.name.endswith("-json.log") else "local"
+    host_config = SimpleNamespace(log_config=SimpleNamespace(type=driver))
+    return SimpleNamespace(id="c", log_path=path, logs_to_file=True, state=state, host_config=host_config)
 
 
 async def read(path: Path, query: LogQuery) -> bytes:
@@ -85,20 +70,24 @@ async def read(path: Path, query: LogQuery) -> bytes:
     since=st.none() | st.integers(0, 80),
     until=st.none() | st.integers(0, 80),
     long=st.booleans(),
+    format=st.sampled_from(["json", "local"]),
+    compressed=st.integers(0, 3),
 )
 def test_any_part_of_a_rotated_log(
-    counts: list[int], tail: int | None, since: int | None, until: int | None, long: bool
+    counts: list[int], tail: int | None, since: int | None, until: int | None, long: bool, format: str, compressed: int
 ) -> None:
     filler = "x" * 7000 if long else "x"
     with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory, "c-json.log")
-        writer = Writer(path)
+        path = Path(directory, "c-json.log" if format == "json" else "container.log")
+        writer = Writer(path, format)
         number = 0
         for index, count in enumerate(counts):
             if index:
                 writer.rotate()
+            if index == compressed:
+                writer.compress()
             for _ in range(count):
-                writer.write(line(number, text=f"{number} {filler}\n"))
+                writer.write(b"%d %s\n" % (number, filler.encode()), stamp_ns(number))
                 number += 1
         expected = list(range(number))
         if tail is not None:
@@ -109,6 +98,7 @@ def test_any_part_of_a_rotated_log(
             since_ns=None if since is None else stamp_ns(since), until_ns=None if until is None else stamp_ns(until),
         )  # fmt: skip
         got = asyncio.run(read(path, query)).decode().splitlines()
+        writer.file.close()
         assert got == [f"{n} {filler}" for n in expected]
 
 
@@ -142,12 +132,15 @@ def test_times() -> None:
     assert nanoseconds("2026-12-01T00:00:00.000000001Z") == stamp_ns(0) + 1
     assert nanoseconds("2026-12-01T00:00:00.5Z") == stamp_ns(500)
     assert nanoseconds("never") == 0
-    assert fixed_time("2026-12-01T00:00:00.5Z") == "2026-12-01T00:00:00.500000000Z"
-    assert fixed_time("2026-12-01T00:00:00Z") == "2026-12-01T00:00:00.000000000Z"
-    assert fixed_time("2026-12-01T00:00:00.123456789Z") == "2026-12-01T00:00:00.123456789Z"
+    for text, shown in (
+        ("00:00.5Z", "00:00.500000000Z"), ("00:00Z", "00:00.000000000Z"), ("00:00.123456789Z", "00:00.123456789Z"),
+    ):  # fmt: skip
+        entry = json_format.JsonEntry("", time=f"2026-12-01T00:{text}")
+        assert entry.time_text == f"2026-12-01T00:{shown}"
+        assert local_format.LocalEntry("", "stdout", entry.time_ns).time_text == entry.time_text
 
 
-async def _follow(path: Path) -> None:
+async def _follow(path: Path, format: str, *, compressed: bool) -> None:
     """Write and rotate while a reader follows: it gets each line once, in order, and ends with the container."""
     got: list[bytes] = []
     news = asyncio.Event()
@@ -169,23 +162,29 @@ async def _follow(path: Path) -> None:
         query = LogQuery(stdout=True, stderr=True, framed=False, follow=True)
         following = group.create_task(logs.send(container(path, State.RUNNING), query, write))
         await asyncio.sleep(0)
-        writer = Writer(path, files=4)
+        writer = Writer(path, format, files=4)
         number = 0
         for burst in range(40):
             for _ in range(25):
-                writer.write(line(number))
+                writer.write(b"line %d\n" % number, stamp_ns(number))
                 number += 1
             if burst % 3 == 0:
                 writer.rotate()
+                if compressed:
+                    writer.compress()
             if burst % 3 == 1:
                 await until_seen(b"line %d\n" % (number - 1))
         runtime.ended.set()
         await following
+        writer.file.close()
     assert b"".join(got).decode().splitlines() == [f"line {n}" for n in range(number)]
 
 
-def test_following_over_rotations(tmp_path: Path) -> None:
-    asyncio.run(_follow(tmp_path / "c-json.log"))
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("format", ["json", "local"])
+def test_following_over_rotations(tmp_path: Path, format: str, compressed: bool) -> None:
+    path = tmp_path / ("c-json.log" if format == "json" else "container.log")
+    asyncio.run(_follow(path, format, compressed=compressed))
 
 
 def test_following_ends_at_until(tmp_path: Path) -> None:
@@ -205,17 +204,37 @@ def test_following_ends_at_until(tmp_path: Path) -> None:
     asyncio.run(follow())
 
 
-def test_the_last_lines_of_a_large_file(tmp_path: Path) -> None:
-    path = tmp_path / "c-json.log"
-    with path.open("wb") as file:
-        for n in range(20_000):
-            file.write(line(n))
-    log = LogFile(Fd(os.open(path, os.O_RDONLY)))
-    assert log.seek_last(3) == 3
-    assert [entry.log for entry in entries(log.read() or b"")] == ["line 19997\n", "line 19998\n", "line 19999\n"]
-    assert log.seek_last(50_000) == 20_000
-    assert log.offset == 0
-    log.fd.close()
-    (whole,) = last_lines(open_files(path), 0)
-    assert whole.read() == b""
-    whole.fd.close()
+@pytest.mark.parametrize("format", ["json", "local"])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_any_place_of_a_large_file(tmp_path: Path, format: str, compressed: bool) -> None:
+    path = tmp_path / "log"
+    module = json_format if format == "json" else local_format
+    writer = Writer(path, format)
+    for n in range(20_000):
+        writer.write(b"line %d\n" % n, stamp_ns(n))
+    if compressed:
+        writer.rotate()
+        writer.compress()
+    log = LogFiles(path, module)
+
+    def first(data: bytes | None) -> str:
+        return module.entries(data or b"")[0].log
+
+    with log.open()[0] as file:
+        assert file.seek_last(3) == 3
+        assert [e.log for e in module.entries(file.read() or b"")] == ["line 19997\n", "line 19998\n", "line 19999\n"]
+    with log.open()[0] as file:
+        assert file.seek_last(50_000) == 20_000
+        assert first(file.read()) == "line 0\n"
+    *_, newest = last_records(log.open(), 0)
+    assert newest.read() == b""
+    newest.close()
+    for since in (0, 7, 12_345, 19_999):
+        file, *others = records_since(log.open(), stamp_ns(since))
+        n = int(first(file.read()).split()[1])
+        assert n <= since
+        if not compressed:
+            assert since - n < 2000, "a block, not the file, lies before what is asked for"
+        for opened in (file, *others):
+            opened.close()
+    writer.file.close()

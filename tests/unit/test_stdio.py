@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from onggi.runtime import spool
 from onggi.runtime.client import Client
-from onggi.runtime.log_file import LogWriter
 from onggi.runtime.poll import Poll
 from onggi.runtime.stdio import Stdio
+from tests.logs import open_log
 
 CTRL_P_CTRL_Q = b"\x10\x11"
 
@@ -33,7 +33,7 @@ class Program:
             stdin_once=stdin_once,
             detached=self._count,
         )
-        self.stdio.log = LogWriter(str(self.log), None, 1)
+        self.stdio.log = open_log(self.log, None, 1)
         self.terminal = terminal
         if terminal:
             master, slave = os.openpty()

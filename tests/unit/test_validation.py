@@ -124,7 +124,6 @@ def test_security_options(option: str) -> None:
     [
         HostConfig(storage_opt={"size": "1G"}),
         HostConfig(cpu_realtime_period=5),
-        HostConfig(log_config=LogConfig("json-file", {"compress": "true"})),
     ],
 )
 def test_what_is_not_there_is_refused(host: HostConfig) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from onggi.engine.container_config import ContainerConfig, EndpointSettings, HostConfig
 from onggi.engine.lifecycle import State
+from onggi.engine.log_drivers import drivers
 from onggi.volumes.mount_point import MountPoint
 
 if TYPE_CHECKING:
@@ -101,11 +102,12 @@ class Container:
 
     @property
     def log_path(self) -> Path:
-        return self.directory / f"{self.id}-json.log"
+        return drivers.file_path(self.directory, self.id, self.host_config.log_config.type)
 
     @property
     def logs_to_file(self) -> bool:
-        return self.host_config.log_config.type != "none"
+        """Whether `logs` has something to read."""
+        return drivers.readable(self.host_config.log_config)
 
     def attributes(self, **more: str) -> dict[str, str]:
         """What its events say of it: labels, image, name."""

@@ -15,7 +15,6 @@ from onggi.engine.container_config import (
     ContainerConfig,
     EndpointSettings,
     HostConfig,
-    LogConfig,
     NetworkingConfig,
     RestartPolicy,
     Ulimit,
@@ -23,6 +22,7 @@ from onggi.engine.container_config import (
 from onggi.engine.container_spec import MASKED_PATHS, READONLY_PATHS, cgroup_path
 from onggi.engine.ids import SHORT, new_id
 from onggi.engine.image_defaults import merge
+from onggi.engine.log_drivers import drivers
 from onggi.engine.settings import Settings
 from onggi.errors import InvalidParameter, NotFound
 from onggi.images.image import Image
@@ -48,11 +48,7 @@ def _ulimit(text: str) -> Ulimit:
 
 def complete(host: HostConfig, settings: Settings, cgroup_version: int) -> HostConfig:
     """HostConfig with Docker's defaults filled in, as `inspect` shows it."""
-    log = host.log_config
-    if not log.type:
-        log = LogConfig(settings.log_driver, {**settings.log_opts, **(log.config or {})})
-    elif log.config is None:
-        log = LogConfig(log.type, {})
+    log = drivers.merge(host.log_config, settings.log_driver, settings.log_opts)
     swappiness = host.memory_swappiness
     security = host.security_opt
     if (host.privileged or host.pid_mode == "host" or host.ipc_mode == "host") and not any(

@@ -152,7 +152,7 @@ def inspect(engine: "Engine", container: Container) -> Mapping[str, Any]:
         "ResolvConfPath": file("resolv.conf"),
         "HostnamePath": file("hostname"),
         "HostsPath": file("hosts"),
-        "LogPath": str(container.log_path) if has_run and container.logs_to_file else "",
+        "LogPath": str(container.log_path) if has_run and container.host_config.log_config.type == "json-file" else "",
         "Name": f"/{container.name}",
         "RestartCount": container.restart_count,
         "Driver": DRIVER,

@@ -8,12 +8,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote_plus
 
 from onggi.engine.lifecycle import State
-from onggi.engine.log_reader import Entry, LogFile, entries, fixed_time, last_lines, nanoseconds, open_files, successor
+from onggi.engine.log_files import json_format, local_format
+from onggi.engine.log_files.entry import Entry, Format
+from onggi.engine.log_files.file import LogFile
+from onggi.engine.log_files.files import LogFiles, last_records, records_since
 from onggi.errors import Unsupported
 from onggi.runtime.process import NotRunning
 
@@ -51,8 +53,9 @@ class NotReadable(Unsupported):
 class Rendering:
     """Turns entries into what is sent."""
 
-    def __init__(self, query: LogQuery) -> None:
+    def __init__(self, query: LogQuery, format: Format) -> None:
         self._query = query
+        self._errors = format.errors
         self._plain = not (query.timestamps or query.details or query.since_ns or query.until_ns)
         header = {"stdout": b"\1\0\0\0", "stderr": b"\2\0\0\0"}
         self._headers = {name: header[name] for name, on in (("stdout", query.stdout), ("stderr", query.stderr)) if on}
@@ -63,13 +66,13 @@ class Rendering:
         if not self._plain:
             found = self._within(found)
         pieces: list[bytes] = []
-        headers, framed = self._headers, self._query.framed
+        headers, framed, errors = self._headers, self._query.framed, self._errors
         for entry in found:
             header = headers.get(entry.stream)
             if header is None:
                 continue
             text = entry.log if self._plain else self._prefix(entry) + entry.log
-            line = text.encode("utf-8", "replace")
+            line = text.encode("utf-8", errors)
             if framed:
                 pieces.append(header + len(line).to_bytes(4, "big"))
             pieces.append(line)
@@ -81,7 +84,7 @@ class Rendering:
             return found
         kept = []
         for entry in found:
-            stamp = nanoseconds(entry.time)
+            stamp = entry.time_ns
             if since is not None and stamp < since:
                 continue
             if until is not None and stamp > until:
@@ -91,7 +94,7 @@ class Rendering:
         return kept
 
     def _prefix(self, entry: Entry) -> str:
-        prefix = f"{fixed_time(entry.time)} " if self._query.timestamps else ""
+        prefix = f"{entry.time_text} " if self._query.timestamps else ""
         if self._query.details:
             attributes = sorted((entry.attrs or {}).items())
             prefix += ",".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in attributes) + " "
@@ -116,7 +119,8 @@ class Logs:
         As in Docker, following ends with this run of the container, though its policy starts another.
         """
         self.check(container)
-        reading = _Reading(container.log_path, query, write)
+        format: Format = json_format if container.host_config.log_config.type == "json-file" else local_format
+        reading = _Reading(LogFiles(container.log_path, format), format, query, write)
         try:
             if not (query.follow and container.state in (State.RUNNING, State.PAUSED)):
                 await reading.send_present()
@@ -165,11 +169,12 @@ class Logs:
 class _Reading:
     """One client's way through the files of one log."""
 
-    def __init__(self, path: Path, query: LogQuery, write: Write) -> None:
-        self._path = path
+    def __init__(self, log: LogFiles, format: Format, query: LogQuery, write: Write) -> None:
+        self._log = log
+        self._format = format
         self._query = query
         self._write = write
-        self._rendering = Rendering(query)
+        self._rendering = Rendering(query, format)
         self._files: list[LogFile] = []
         """Still to be read, oldest first."""
 
@@ -179,35 +184,37 @@ class _Reading:
 
     def close(self) -> None:
         for file in self._files:
-            file.fd.close()
+            file.close()
 
     async def send_present(self) -> None:
         """Send what is there now."""
         loop = asyncio.get_running_loop()
-        self._files = await loop.run_in_executor(None, open_files, self._path)
+        self._files = await loop.run_in_executor(None, self._log.open)
         if self._query.tail is not None:
-            self._files = list(await loop.run_in_executor(None, last_lines, self._files, self._query.tail))
+            self._files = list(await loop.run_in_executor(None, last_records, self._files, self._query.tail))
+        elif self._query.since_ns is not None and self._files:
+            self._files = list(await loop.run_in_executor(None, records_since, self._files, self._query.since_ns))
         while self._files and not self.done:
             await self._send_rest(self._files[0])
             if len(self._files) == 1:
                 return
-            self._files.pop(0).fd.close()
+            self._files.pop(0).close()
 
     async def send_new(self) -> None:
         """Send what has come since, through any number of rotations."""
         while not self.done:
             if not self._files:
-                self._files = open_files(self._path)  # the container's first output makes the file
+                self._files = self._log.open()  # the container's first output makes the file
                 if not self._files:
                     return
             # Looked up before the read: a file that has a successor is not written to any more.
-            following = successor(self._path, self._files[0]) if len(self._files) == 1 else None
+            following = self._log.successor(self._files[0]) if len(self._files) == 1 else None
             if following is not None:
                 self._files.append(following)
             await self._send_rest(self._files[0])
             if len(self._files) == 1:
                 return
-            self._files.pop(0).fd.close()
+            self._files.pop(0).close()
 
     async def _send_rest(self, file: LogFile) -> None:
         """Send what is left of a file, up to its present end."""
@@ -218,7 +225,7 @@ class _Reading:
                 lines = await loop.run_in_executor(None, file.read)
             if not lines:
                 return
-            piece = self._rendering.render(entries(lines))
+            piece = self._rendering.render(self._format.entries(lines))
             if piece:
                 await self._write(piece)
             await asyncio.sleep(0)  # a client that reads fast must not keep the loop from others

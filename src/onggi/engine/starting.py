@@ -6,6 +6,7 @@ engine.containers.start ─ start ─ _launch ─ networks.connect, volumes.moun
                                          ─ the row, the event, a task that waits for the end (exits.watch)
 """
 
+import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,10 @@ from onggi.engine.container import Container
 from onggi.engine.container_spec import Surroundings, compile_spec
 from onggi.engine.endpoints import endpoint_request
 from onggi.engine.lifecycle import State, Verb, is_running, require
-from onggi.engine.sizes import size_bytes
+from onggi.engine.log_drivers import drivers
 from onggi.errors import Conflict, InvalidParameter, OnggiError, System
 from onggi.network.endpoint import Sandbox
-from onggi.runtime.runtime import LogFile, Start, Started
+from onggi.runtime.runtime import Log, Start, Started
 
 if TYPE_CHECKING:
     from onggi.engine.engine import Engine
@@ -135,7 +136,7 @@ async def _set_up(engine: "Engine", container: Container) -> Started:
                 terminal=config.tty,
                 open_stdin=config.open_stdin,
                 stdin_once=config.stdin_once,
-                log=_log_file(container),
+                log=await _log(container),
                 network=sandbox.namespace,
                 attachments=container.waiting,
                 program=program,
@@ -160,15 +161,10 @@ def _write_files(container: Container, sandbox: Sandbox) -> None:
             raise System(f"can't write {directory / name}: {error.strerror}") from error
 
 
-def _log_file(container: Container) -> LogFile | None:
-    if not container.logs_to_file:
-        return None
-    options = container.host_config.log_config.config or {}
-    return LogFile(
-        container.log_path,
-        size_bytes(options["max-size"]) if "max-size" in options else None,
-        int(options.get("max-file", "1")),
-    )
+async def _log(container: Container) -> Log | None:
+    if container.host_config.log_config.config:
+        return await asyncio.to_thread(drivers.compile, container)  # templates and patterns may take a moment
+    return drivers.compile(container)
 
 
 def _whose_network_is_shared(engine: "Engine", container: Container) -> Container | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import onggi
 from onggi.engine import runtimes
 from onggi.engine.lifecycle import State
-from onggi.engine.unsupported import LOG_DRIVERS
+from onggi.engine.log_drivers import drivers
 from onggi.linux import cgroup
 from onggi.oci.spec import VERSION as SPEC_VERSION
 
@@ -110,7 +110,7 @@ class SystemInfo:
                 "Volume": ["local"],
                 "Network": list(NETWORK_PLUGINS),
                 "Authorization": None,
-                "Log": [driver for driver in LOG_DRIVERS if driver != "none"],
+                "Log": list(drivers.NAMES),
             },
             **_limits(),
             "Debug": settings.debug,

@@ -3,21 +3,6 @@
 from onggi.engine.container_config import ContainerConfig, HostConfig
 from onggi.errors import InvalidParameter, Unsupported
 
-LOG_DRIVERS = ("json-file", "none")
-_JSON_FILE_OPTIONS = (
-    "max-size",
-    "max-file",
-    "labels",
-    "labels-regex",
-    "env",
-    "env-regex",
-    "tag",
-    "compress",
-    "mode",
-    "max-buffer-size",
-)
-_UNSUPPORTED_LOG_OPTIONS = ("labels", "labels-regex", "env", "env-regex", "tag", "compress", "max-buffer-size")
-
 
 def _refuse(what: str, hint: str) -> Unsupported:
     return Unsupported(f"{what} is not supported by Onggi: {hint}")
@@ -51,15 +36,3 @@ def check_host_config(host: HostConfig) -> None:
         raise _refuse("CpuCount, CpuPercent, IOMaximumIOps and IOMaximumBandwidth", "they exist for Windows only")
     if host.kernel_memory_tcp:
         raise _refuse("KernelMemoryTCP", "the kernel has given up this limit")
-    _check_log(host)
-
-
-def _check_log(host: HostConfig) -> None:
-    driver = host.log_config.type
-    if driver not in LOG_DRIVERS:
-        raise InvalidParameter(f'error looking up logging plugin {driver}: plugin "{driver}" not found')
-    for name, value in (host.log_config.config or {}).items():
-        if driver == "json-file" and name not in _JSON_FILE_OPTIONS:
-            raise InvalidParameter(f"unknown log opt '{name}' for {driver} log driver")
-        if name in _UNSUPPORTED_LOG_OPTIONS or (name == "mode" and value != "blocking"):
-            raise _refuse(f"the log option {name}", "json-file takes max-size and max-file")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from onggi.engine import capabilities, signals
 from onggi.engine.container_config import ContainerConfig, HealthConfig, HostConfig, RestartPolicy
-from onggi.engine.sizes import size_bytes
+from onggi.engine.log_drivers import drivers
 from onggi.errors import InvalidParameter, System
 
 MINIMUM_MEMORY_BYTES = 6 * 1024 * 1024
@@ -104,7 +104,7 @@ def check_host_config(config: ContainerConfig, host: HostConfig) -> list[str]:
         if not key:
             raise InvalidParameter("invalid Annotations: the empty string is not permitted as an annotation key")
     _check_modes(config, host)
-    _check_log(host)
+    drivers.check(host.log_config.type, host.log_config.config or {})
     _check_sysctls(host)
     parse_security(host.security_opt or ())
     if host.network_mode == "host" and host.port_bindings:
@@ -145,16 +145,6 @@ def _check_modes(config: ContainerConfig, host: HostConfig) -> None:
 
 def _of_container(mode: str) -> bool:
     return mode.startswith("container:") and len(mode) > len("container:")
-
-
-def _check_log(host: HostConfig) -> None:
-    options = host.log_config.config or {}
-    if "max-size" in options:
-        size_bytes(options["max-size"])
-    if "max-file" in options:
-        text = options["max-file"]
-        if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= 100_000):
-            raise InvalidParameter(f"max-file cannot be less than 1: '{text}'")
 
 
 def _check_sysctls(host: HostConfig) -> None:

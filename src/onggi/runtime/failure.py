@@ -15,6 +15,7 @@ _CONTAINER = (
 )
 _FOREIGN = "failed to create task for container: failed to create shim task: OCI runtime create failed: "
 _FOREIGN_EXEC = "OCI runtime exec failed: "
+_LOG = "failed to create task for container: failed to initialize logging driver: "
 _EXEC = "OCI runtime exec failed: exec failed: unable to start container process: "
 
 
@@ -52,10 +53,24 @@ class InvalidStart(InvalidParameter):
     exit_status = 128
 
 
+class LogFileMissing(StartFailed):
+    """A file or socket that the container's logging driver needs is not there."""
+
+    exit_status = 127
+
+
+def log_failure(text: str) -> OnggiError:
+    """The container's logging driver can't begin."""
+    kind = LogFileMissing if "no such file or directory" in text else StartFailed  # Docker looks for these words
+    return kind(_LOG + text)
+
+
 def failure(cause: StartFailure, *, exec: bool) -> OnggiError:
     """What the user is told when a process was not reached. `exec`: it was one more process in a container."""
     if cause.step == "ResolveUser":
         return UnknownUser(cause.text)
+    if cause.step == "log":
+        return log_failure(cause.text)
     if cause.step == DELEGATE:  # another runtime's words, which begin with its own name
         sentence = (_FOREIGN_EXEC if exec else _FOREIGN) + cause.text
     else:

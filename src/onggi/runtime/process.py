@@ -1,6 +1,7 @@
 """One process under a shim, as the daemon knows it: a container's init, or an exec."""
 
 import asyncio
+import os
 import signal as signals
 import time
 from collections.abc import Callable, Sequence
@@ -43,6 +44,7 @@ class Process:
 
     __slots__ = (
         "_answer",
+        "_clearing",
         "_connection",
         "_describe",
         "_detached",
@@ -81,6 +83,7 @@ class Process:
         self.pidfd: Fd | None = None
         self.clean = False
         """The shim has removed the cgroup."""
+        self._clearing: list[asyncio.Future[int]] = []
         self._connection = Connection(socket, self._heard, self._closed)
 
     async def answer(self) -> Started:
@@ -131,6 +134,18 @@ class Process:
     async def resize(self, rows: int, columns: int) -> None:
         await self._tell(["resize", rows, columns])
 
+    async def clear_log(self) -> None:
+        """Raises NotRunning, OSError."""
+        cleared: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._clearing.append(cleared)  # answered in the order of the questions
+        try:
+            await self._tell(["clear"])
+        except NotRunning:
+            self._clearing.remove(cleared)
+            raise
+        if code := await cleared:
+            raise OSError(code, os.strerror(code))
+
     async def _tell(self, content: list[Any], descriptors: Sequence[Fd] = ()) -> None:
         if self.status is not None:
             raise self.not_running()
@@ -156,12 +171,20 @@ class Process:
                 self.end(exit_status(code, oom_killed, finished_at_ns))
             case "settled":
                 self.clean = True
+            case "cleared":
+                cleared = self._clearing.pop(0)
+                if not cleared.done():
+                    cleared.set_result(values[0])
             case "detached":
                 self._detached()
 
     def _closed(self) -> None:
         if not self._answer.done():
             self._answer.set_exception(ShimVanished())
+        for cleared in self._clearing:
+            if not cleared.done():
+                cleared.set_exception(self.not_running())
+        self._clearing.clear()
         if self.status is None and self.started is not None:
             self._lost(self)
         else:

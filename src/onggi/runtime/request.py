@@ -1,9 +1,10 @@
 """What the engine asks of the runtime, and what it is told."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any, Literal
 
 from onggi.linux.fd import Fd
 from onggi.oci.root import DirectoryRoot, OverlayRoot
@@ -12,12 +13,33 @@ from onggi.oci.spec import Spec
 
 @dataclass(frozen=True, slots=True)
 class LogFile:
-    """Docker's json-file log: `path`, then `path`.1 (newest) to `path`.<max_files - 1> (oldest)."""
+    """A log in files: `path`, then `path`.1 (newest) to `path`.<max_files - 1> (oldest)."""
 
     path: Path
     max_size_bytes: int | None = None
     """The file is put aside when it has reached this size; None: it grows without end."""
     max_files: int = 1
+    compress: bool = False
+    """What is put aside becomes `path`.<n>.gz."""
+    format: Literal["json", "local"] = "json"
+    attributes: str = ""
+    """With the format json: a JSON object that stands in each record; "" for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Where a container's output is recorded."""
+
+    file: LogFile | None = None
+    remote: Mapping[str, Any] | None = None
+    """The member `driver` names the remote driver; the others are what its module beneath `runtime.logs` reads."""
+    buffer_bytes: int | None = None
+    """How much may wait for the remote driver before output is lost; None: the program waits."""
+
+    def order(self) -> dict[str, Any]:
+        """As the shim gets it."""
+        file = {**asdict(self.file), "path": str(self.file.path)} if self.file is not None else None
+        return {"file": file, "remote": self.remote, "buffer_bytes": self.buffer_bytes}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +87,7 @@ class Start:
     """False: the container reads /dev/null."""
     stdin_once: bool = False
     """The container's stdin is closed when the first attached client's stdin has ended (never on a terminal)."""
-    log: LogFile | None = None
+    log: Log | None = None
     network: Fd | None = None
     """Network namespace to join. Stays the caller's. None: as the spec says."""
     attachments: Sequence[Attachment] = ()

@@ -33,7 +33,7 @@ from onggi.runtime.failure import CannotRun, CommandNotFound, InvalidStart, Star
 from onggi.runtime.launch import Launcher
 from onggi.runtime.plan import plan, plan_exec
 from onggi.runtime.process import NotRunning, Process, ShimVanished, flags, lost_status
-from onggi.runtime.request import Attachment, ExitStatus, LogFile, OciProgram, Start, Started
+from onggi.runtime.request import Attachment, ExitStatus, Log, LogFile, OciProgram, Start, Started
 
 __all__ = [
     "Attachment",
@@ -41,6 +41,7 @@ __all__ = [
     "CommandNotFound",
     "ExitStatus",
     "InvalidStart",
+    "Log",
     "LogFile",
     "NotRunning",
     "OciProgram",
@@ -150,7 +151,7 @@ class Runtime:
             "directory": str(directory),
             "ends_with_client": False,
             "files": ["network"] if start.network is not None else [],
-            "log": [str(start.log.path), start.log.max_size_bytes, start.log.max_files] if start.log else None,
+            "log": start.log.order() if start.log is not None else None,
             "open_stdin": start.open_stdin,
             "own_pids": _own_pids(spec),
             "runtime": other.data() if other is not None else None,
@@ -270,6 +271,10 @@ class Runtime:
     async def resize(self, id: str, rows: int, columns: int) -> None:
         """Set the size of its terminal, in characters; without one nothing happens. Raises NotRunning."""
         await self._running(id).process.resize(rows, columns)
+
+    async def clear_log(self, id: str) -> None:
+        """Delete what its log in files holds. Raises NotRunning: then nobody writes to them; OSError."""
+        await self._running(id).process.clear_log()
 
     async def signal(self, id: str, number: int) -> None:
         """Send a signal to the container's first process. Raises NotRunning."""

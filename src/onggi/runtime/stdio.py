@@ -4,8 +4,9 @@
                             └──► each client that wants the stream
     program's stdin ◄── each client that types
 
-The program is never held up by the log, nor by a client that reads slowly until that one's spool is full. It is held up
-as it would be by a pipe when it writes faster than the shim can read. Clients are held up while the program does not
+The program is never held up by a log in files, nor by a client that reads slowly until that one's spool is full. It is
+held up by a remote logging driver in blocking mode, and as it would be by a pipe when it writes faster than the shim can
+read. Clients are held up while the program does not
 read its stdin.
 """
 
@@ -15,12 +16,13 @@ import sys
 
 from onggi.linux.terminal import set_size
 from onggi.runtime.client import Client
-from onggi.runtime.log_file import LogWriter
 from onggi.runtime.poll import GONE, IN, OUT, Poll
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from onggi.runtime.logs.container_log import ContainerLog
 
 _CHUNK = 65536
 _TIOCGPTPEER = 0x5441
@@ -58,7 +60,7 @@ class Stdio:
         abandoned: "Callable[[], None] | None" = None,
     ) -> None:
         self._poll = poll
-        self.log: "LogWriter | None" = None
+        self.log: "ContainerLog | None" = None
         """Where the output is recorded; ours to close."""
         self._input = open_stdin
         self._stdin_once = stdin_once
@@ -98,6 +100,8 @@ class Stdio:
                 self._stdin = console
         for descriptor in self._sources:
             os.set_blocking(descriptor, False)
+        if self.log is not None:
+            self.log.when_not_full(self._watch_sources)
         if self._stdin >= 0:
             os.set_blocking(self._stdin, False)
         self._watch_sources()
@@ -148,7 +152,7 @@ class Stdio:
     # The program's output
 
     def _watch_sources(self) -> None:
-        held = any(client.full for client in self._clients)
+        held = any(client.full for client in self._clients) or (self.log is not None and self.log.full)
         for descriptor in self._sources:
             events = 0 if held else IN
             if descriptor == self._stdin and self._typed:
@@ -172,6 +176,8 @@ class Stdio:
     def _deliver(self, stream: str, data: bytes) -> None:
         if self.log is not None:
             self.log.write(stream, data)
+            if self.log.full:
+                self._watch_sources()
         for client in list(self._clients):
             waited = client.waiting
             try:

@@ -1,0 +1,194 @@
+"""The `local` driver's format (see `onggi.runtime.logs.local_file`): protobuf entries between their lengths."""
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+from onggi.engine.log_files.entry import LONGEST_RECORD_BYTES
+
+errors = "surrogateescape"
+"""Lines are kept as they came, valid UTF-8 or not."""
+
+_BLOCK = 64 * 1024
+_LENGTH = 4
+_SOURCE, _TIME, _LINE, _PARTIAL, _ABOUT = 1, 2, 3, 4, 5
+_LAST = b"\x08\x01"
+
+
+class LocalEntry:
+    __slots__ = ("log", "stream", "time_ns")
+
+    attrs: Mapping[str, str] | None = None
+
+    def __init__(self, log: str, stream: str, time_ns: int) -> None:
+        self.log = log
+        self.stream = stream
+        self.time_ns = time_ns
+
+    @property
+    def time_text(self) -> str:
+        second, fraction = divmod(self.time_ns, 1_000_000_000)
+        return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)) + f".{fraction:09d}Z"
+
+
+class _Damaged(Exception):
+    """The lengths do not fit: what follows can't be told apart."""
+
+
+def _frames(data: bytes) -> Iterator[tuple[int, int]]:
+    """Begin and end of each whole entry. Raises _Damaged."""
+    position, size = 0, len(data)
+    while position + 2 * _LENGTH <= size:
+        begin = position + _LENGTH
+        end = begin + int.from_bytes(data[position:begin], "big")
+        if end - begin > LONGEST_RECORD_BYTES:
+            raise _Damaged
+        if end + _LENGTH > size:
+            return
+        if data[position:begin] != data[end : end + _LENGTH]:
+            raise _Damaged
+        yield begin, end
+        position = end + _LENGTH
+
+
+def whole(data: bytes) -> int:
+    end = -_LENGTH
+    try:
+        for _, end in _frames(data):  # noqa: B007  (the last one counts)
+            pass
+    except _Damaged:
+        return len(data)
+    return end + _LENGTH
+
+
+def entries(data: bytes) -> Sequence[LocalEntry]:
+    found: list[LocalEntry] = []
+    try:
+        for begin, end in _frames(data):
+            found.append(_entry(data, begin, end))
+    except _Damaged:
+        pass  # a power cut leaves zeros; the rest of this block is left out
+    return found
+
+
+def count(data: bytes) -> int:
+    total = 0
+    try:
+        for _ in _frames(data):
+            total += 1
+    except _Damaged:
+        pass
+    return total
+
+
+def skip(data: bytes, count: int) -> int:
+    if not count:
+        return 0
+    for number, (_, end) in enumerate(_frames(data), start=1):
+        if number == count:
+            return end + _LENGTH
+    return len(data)
+
+
+def last(descriptor: int, size: int, count: int) -> tuple[int, int]:
+    found, position = 0, size
+    try:
+        for begin, _ in _backwards(descriptor, size):
+            if found == count:
+                break
+            found, position = found + 1, begin
+    except _Damaged:
+        data = os.pread(descriptor, size, 0)  # half a record is just being written, or worse
+        total = _count_whole(data)
+        return skip(data, max(0, total - count)), min(total, count)
+    return position, found
+
+
+def _count_whole(data: bytes) -> int:
+    return count(data[: whole(data)])
+
+
+def since(descriptor: int, size: int, time_ns: int) -> int:
+    position = size
+    try:
+        for begin, entry in _backwards(descriptor, size):
+            if _entry(entry, 0, len(entry)).time_ns < time_ns:
+                return position
+            position = begin
+    except _Damaged:
+        return 0
+    return position
+
+
+def _backwards(descriptor: int, size: int) -> Iterator[tuple[int, bytes]]:
+    """The records of a file from the last to the first: where each begins, and its entry. Raises _Damaged."""
+    end, start, block = size, size, b""
+    while end > 0:
+        if end - start < _LENGTH:
+            start, block = _before(descriptor, start, end, _LENGTH)
+        length = int.from_bytes(block[end - start - _LENGTH : end - start], "big")
+        begin = end - length - 2 * _LENGTH
+        if begin < 0 or length > LONGEST_RECORD_BYTES:
+            raise _Damaged
+        if begin < start:
+            start, block = _before(descriptor, start, end, end - begin)
+        record = block[begin - start : end - start]
+        if record[:_LENGTH] != record[-_LENGTH:]:
+            raise _Damaged
+        yield begin, record[_LENGTH:-_LENGTH]
+        end = begin
+
+
+def _before(descriptor: int, start: int, end: int, needed: int) -> tuple[int, bytes]:
+    """A block that ends at `end` and has at least `needed` bytes."""
+    start = max(0, end - max(needed, _BLOCK))
+    return start, os.pread(descriptor, end - start, start)
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    number = shift = 0
+    while True:
+        byte = data[position]
+        position += 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, position
+        shift += 7
+
+
+_moment: tuple[bytes, int] = (b"", 0)
+
+
+def _entry(data: bytes, position: int, end: int) -> LocalEntry:
+    global _moment  # neighbours mostly share their time
+    stream, time_ns, line, newline, about = "", 0, b"", True, b""
+    while position < end:
+        kind = data[position]
+        position += 1
+        number, wire = kind >> 3, kind & 7
+        if wire == 0:
+            if number == _TIME and data[position : position + 9] == _moment[0]:
+                time_ns, position = _moment[1], position + 9
+                continue
+            value, after = _varint(data, position)
+            if number == _TIME:
+                time_ns = value
+                if after - position == 9:
+                    _moment = (data[position:after], value)
+            elif number == _PARTIAL:
+                newline = not value
+            position = after
+        elif wire == 2:
+            length, position = _varint(data, position)
+            value_bytes = data[position : position + length]
+            position += length
+            if number == _LINE:
+                line = value_bytes
+            elif number == _SOURCE:
+                stream = "stdout" if value_bytes == b"stdout" else "stderr"
+            elif number == _ABOUT:
+                about = value_bytes
+        else:
+            raise _Damaged
+    text = line.decode("utf-8", "surrogateescape")
+    return LocalEntry(text + "\n" if newline or about.startswith(_LAST) else text, stream, time_ns)

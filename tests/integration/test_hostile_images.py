@@ -127,6 +127,8 @@ LAYERS: dict[str, tuple[Callable[[], bytes], str]] = {
         "File too large: 'a'"),
     "file capabilities of no form": (
         lambda: pax(b"f", xattrs({b"security.capability": b"junk"})) + raw(b"f"), "Invalid argument: 'f'"),
+    "file capabilities of no form, of a directory": (
+        lambda: pax(b"d", xattrs({b"security.capability": b"junk"})) + raw(b"d/", kind=b"5"), "Invalid argument: 'd'"),
     "attributes in a flood": (
         lambda: pax(b"f", xattrs({b"user.%d" % n: b"x" * 900 for n in range(900)})) + raw(b"f"),
         "an entry has more extended attributes than a file can hold: 'f'"),

@@ -106,18 +106,25 @@ class Extraction:
             CHARACTER: self._special, BLOCK_DEVICE: self._special, FIFO: self._special,
         }  # fmt: skip
         while (entry := reader.next()) is not None:
-            try:
-                self._place(entry, reader, makers[entry.kind])
-            except LayerFailure as failure:
-                failure.path = entry.name
-                raise
-            except OSError as error:
-                if error.errno in _ARCHIVES_FAULT:
-                    raise LayerFailure(os.strerror(error.errno or 0), entry.name) from error
-                raise
-            except MalformedArchive as error:
-                raise LayerFailure(str(error), entry.name) from error
-        self._settle()
+            self._blame(entry.name, self._place, entry, reader, makers[entry.kind])
+        # Inner directories first: some are closed even to their owner then.
+        for path, directory in reversed(self._directories.items()):
+            self._blame(path, self._settle, path, directory)
+
+    @staticmethod
+    def _blame(path: bytes, work: "Callable[..., None]", *arguments: object) -> None:
+        """Do the work. What goes wrong is the fault of the archive's entry `path`, unless it is the machine's."""
+        try:
+            work(*arguments)
+        except LayerFailure as failure:
+            failure.path = path
+            raise
+        except OSError as error:
+            if error.errno in _ARCHIVES_FAULT:
+                raise LayerFailure(os.strerror(error.errno or 0), path) from error
+            raise
+        except MalformedArchive as error:
+            raise LayerFailure(str(error), path) from error
 
     # Names
 
@@ -360,20 +367,19 @@ class Extraction:
 
     # The end
 
-    def _settle(self) -> None:
-        """Give the directories their attributes, inner ones first: some are closed even to their owner then."""
-        for path, directory in reversed(self._directories.items()):
-            at, above = (path, self._root) if path else (self._root, None)
-            if directory.xattrs:
-                descriptor = os.open(path or b".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=self._root)
-                try:
-                    _set_xattrs(descriptor, directory.xattrs)
-                finally:
-                    os.close(descriptor)
-            if directory.uid or directory.gid:
-                os.chown(at, directory.uid, directory.gid, dir_fd=above)
-            os.chmod(at, directory.mode, dir_fd=above)
-            os.utime(at, ns=(directory.mtime_ns, directory.mtime_ns), dir_fd=above)
+    def _settle(self, path: bytes, directory: _Directory) -> None:
+        """Give a directory its attributes."""
+        at, above = (path, self._root) if path else (self._root, None)
+        if directory.xattrs:
+            descriptor = os.open(path or b".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=self._root)
+            try:
+                _set_xattrs(descriptor, directory.xattrs)
+            finally:
+                os.close(descriptor)
+        if directory.uid or directory.gid:
+            os.chown(at, directory.uid, directory.gid, dir_fd=above)
+        os.chmod(at, directory.mode, dir_fd=above)
+        os.utime(at, ns=(directory.mtime_ns, directory.mtime_ns), dir_fd=above)
 
 
 def _clean(name: bytes) -> bytes:

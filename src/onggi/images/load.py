@@ -151,6 +151,14 @@ async def load(
         await _Load(images, archive, progress, quiet=quiet, platform=platform).run()
 
 
+def read_entries(text: bytes) -> list[_Entry]:
+    """What manifest.json says. Raises Integrity."""
+    try:
+        return _entries.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Integrity(f"invalid manifest.json in the archive: {printable(str(error))}") from error
+
+
 class _Load:
     """One `docker load` of a received archive."""
 
@@ -170,11 +178,7 @@ class _Load:
         except MissingFile:
             await self._load_layout()
             return
-        try:
-            entries = _entries.decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise Integrity(f"invalid manifest.json in the archive: {printable(str(error))}") from error
-        for entry in entries:
+        for entry in read_entries(text):
             await self._load_entry(entry)
 
     async def _load_entry(self, entry: _Entry) -> None:

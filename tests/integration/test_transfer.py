@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -330,6 +331,24 @@ def test_two_pulls_share_a_layer(tmp_path: Path) -> None:
             for pull in pulls[1:]:
                 assert pull.lines[-1]["status"] == f"Status: Downloaded newer image for {registry.host}/x/y:1"
                 assert {"status": "Pull complete", "progressDetail": {}, "id": digest[7:19]} in pull.lines
+
+    on_host(tmp_path, script)
+
+
+def test_two_images_pulled_at_once_fetch_what_they_share_once(tmp_path: Path) -> None:
+    async def script(host: Host) -> None:
+        async with HostileRegistry() as registry:
+            shared = [layer_of({f"shared{n}": os.urandom(300_000)}) for n in range(4)]
+            images = [registry.add_image("x/y", tag, [*shared, layer_of({tag: b"x"})]) for tag in ("1", "2", "3")]
+            names = [f"{registry.host}/x/y:{tag}" for tag in ("1", "2", "3", "1")]
+            async with asyncio.TaskGroup() as group:
+                for name in names:
+                    group.create_task(host.pull(name))
+            asked = Counter(path for path in registry.paths() if "/blobs/" in path)
+            layers = {f"/v2/x/y/blobs/{digest}" for image in images for digest in image.layers}
+            assert {path: asked[path] for path in layers} == dict.fromkeys(layers, 1)
+            assert len(layers) == 7
+            assert {image.id for image in host.images.all()} == {image.image_id for image in images}
 
     on_host(tmp_path, script)
 

@@ -17,7 +17,6 @@ NOT_THERE = {
     **dict.fromkeys(("swarm", "service", "stack", "node", "config", "secret"), _NO_SWARM),
     "plugin": "Onggi has no engine plugins; `{name}` is not available",
     "checkpoint": "Onggi does not checkpoint containers; `{name}` is not available",
-    "manifest": "`{name}` is not carried out by this command line; use `docker manifest` or skopeo on the registry",
     "trust": "Docker Content Trust is not offered; `{name}` is not available",
     "build": "`{name}` is not carried out by this client yet; use `docker build`, or buildah and `onggi load`",
     "builder": "`{name}` is not carried out by this client yet; use `docker build`, or buildah and `onggi load`",

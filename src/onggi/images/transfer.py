@@ -12,6 +12,7 @@ from onggi.images.credentials import Credentials
 from onggi.images.fetch import Fetches
 from onggi.images.image import Image
 from onggi.images.images import Images, Publish
+from onggi.images.manifests import Found, Member, find, push
 from onggi.images.progress import LayerRow, Progress
 from onggi.images.pull import Pull, Services, translated
 from onggi.images.push import Push
@@ -23,6 +24,7 @@ from onggi.images.remote.repository import Repository
 from onggi.images.search import SearchResult, search
 from onggi.images.verify import Verification
 from onggi.oci.descriptor import Descriptor
+from onggi.oci.digest import Digest
 from onggi.oci.image import CONFIG_LIMIT_BYTES, parse_image_config
 from onggi.oci.manifest import Index, parse_manifest
 from onggi.oci.platform import Platform
@@ -139,6 +141,20 @@ class Transfer:
             return descriptor, [entry.platform for entry in parsed.manifests if entry.platform is not None]
         content = await repository.small_blob(parsed.config.digest, CONFIG_LIMIT_BYTES, "image config")
         return descriptor, [parse_image_config(content).platform]
+
+    async def manifest(self, reference: Reference, credentials: Credentials | None, *, insecure: bool) -> Found:
+        """A manifest or index at a registry, by name. Raises Answer, Unreachable, Misbehaved."""
+        try:
+            return await find(self._open.registries, reference, credentials, insecure=insecure)
+        except Answer as error:
+            raise translated(error, reference.with_default_tag(), credentials) from error
+
+    async def push_index(
+        self, target: Reference, content: bytes, media_type: str, members: Sequence[Member],
+        credentials: Credentials | None, *, insecure: bool,
+    ) -> tuple[Digest, Sequence[Reference]]:  # fmt: skip
+        """See `manifests.push`."""
+        return await push(self._open.registries, target, content, media_type, members, credentials, insecure=insecure)
 
     def verification(self, progress: Progress, *, repair: bool, credentials: Mapping[str, Credentials]) -> Verification:
         """For images that are to be verified one after the other. `credentials` by registry, for repairs."""

@@ -41,6 +41,11 @@ FAMILIES = {
     "image save": "image",
     "image tag": "image",
     "image verify": "image",
+    "manifest annotate": "manifest",
+    "manifest create": "manifest",
+    "manifest inspect": "manifest",
+    "manifest push": "manifest",
+    "manifest rm": "manifest",
     "network connect": "network",
     "network create": "network",
     "network disconnect": "network",
@@ -127,7 +132,7 @@ ALIASES = {
 }
 """Other path → canonical path. `log` is how many write it; help does not show it."""
 
-GROUPS = frozenset(("container", "image", "network", "volume", "system", "context"))
+GROUPS = frozenset(("container", "image", "manifest", "network", "volume", "system", "context"))
 """Words that need a second word."""
 
 PROGRAMS = {"daemon": "onggi.daemon", "registry": "onggi.registry", "doctor": "onggi.daemon.doctor"}

@@ -10,6 +10,7 @@ GROUPS = {
     "container": "Manage containers",
     "context": "Manage contexts",
     "image": "Manage images",
+    "manifest": "Manage image manifests and manifest lists",
     "network": "Manage networks",
     "system": "Manage Onggi",
     "volume": "Manage volumes",

@@ -91,8 +91,9 @@ class Endpoints:
             except ValueError:
                 self._names.add(entry.lower())
 
-    async def of(self, registry: str, *, mirrors: bool = False) -> list[Endpoint]:
-        """In the order to try. `mirrors` for what only reads. Raises System for files that can't be used."""
+    async def of(self, registry: str, *, mirrors: bool = False, insecure: bool = False) -> list[Endpoint]:
+        """In the order to try. `mirrors` for what only reads. `insecure`: as if the daemon had been told that the
+        registry is. Raises System for files that can't be used."""
         own = DOCKER_HUB_URL if registry == DOCKER_HUB else URL(f"https://{registry}", encoded=True)
         file = await asyncio.to_thread(self._hosts_file, registry)
         found: list[Endpoint] = []
@@ -103,8 +104,8 @@ class Endpoints:
                 if "pull" in host.capabilities:
                     found += await self._of_host(host.url, host, mirror=authority_of(host.url) != authority_of(own))
         if file is not None and file.server is not None:
-            return found + await self._of_host(file.server.url, file.server)
-        return found + await self._of_host(own)
+            return found + await self._of_host(file.server.url, file.server, insecure=insecure)
+        return found + await self._of_host(own, insecure=insecure)
 
     def _hosts_file(self, registry: str) -> HostsFile | None:
         for name in (registry, "_default"):
@@ -113,9 +114,11 @@ class Endpoints:
                     return found
         return None
 
-    async def _of_host(self, url: URL, host: ConfiguredHost | None = None, *, mirror: bool = False) -> list[Endpoint]:
+    async def _of_host(
+        self, url: URL, host: ConfiguredHost | None = None, *, mirror: bool = False, insecure: bool = False
+    ) -> list[Endpoint]:
         addresses = await look_up(url.host or "")
-        insecure = self._is_insecure(url, addresses)
+        insecure = insecure or self._is_insecure(url, addresses)
         verify = not insecure and not (host is not None and host.skip_verify)
         authorities, pairs = (host.authorities, host.pairs) if host is not None else ((), ())
         tls = await asyncio.to_thread(self._trust.context, authority_of(url), authorities, pairs, verify=verify)

@@ -38,16 +38,17 @@ class Registries:
             await self._http.close()
 
     async def clients(
-        self, registry: str, credentials: Credentials | None, *, mirrors: bool = False
+        self, registry: str, credentials: Credentials | None, *, mirrors: bool = False, insecure: bool = False
     ) -> AsyncGenerator[Client, None]:
-        """Mirrors first, then the registry itself; of one host the first scheme that answers.
+        """Mirrors first, then the registry itself; of one host the first scheme that answers. `insecure`: the user
+        said so, for this once.
 
         Raises the last Unreachable when nobody answers. A mirror never sees credentials.
         """
         assert self._http is not None, "the registries are not entered"
         answered: set[str | None] = set()
         failure: Unreachable | None = None
-        for endpoint in await self._endpoints.of(registry, mirrors=mirrors):
+        for endpoint in await self._endpoints.of(registry, mirrors=mirrors, insecure=insecure):
             if endpoint.base.authority in answered:
                 continue
             client = Client(self._http, endpoint, None if endpoint.mirror else credentials)
@@ -61,9 +62,9 @@ class Registries:
         if not answered and failure is not None:
             raise failure
 
-    async def client(self, registry: str, credentials: Credentials | None) -> Client:
+    async def client(self, registry: str, credentials: Credentials | None, *, insecure: bool = False) -> Client:
         """The registry itself. Raises Unreachable."""
-        async with aclosing(self.clients(registry, credentials)) as clients:
+        async with aclosing(self.clients(registry, credentials, insecure=insecure)) as clients:
             async for client in clients:
                 return client
         raise Unreachable(f"{registry} has no address")

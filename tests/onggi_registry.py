@@ -150,6 +150,7 @@ class OnggiRegistry:
 
     def start(self) -> None:
         """Start it, on the same port as before if it ran before, and wait until it says that it is ready."""
+        self.log.parent.mkdir(exist_ok=True)
         reading, writing = os.pipe()
         with self.log.open("ab") as log, os.fdopen(reading, "rb") as answer:
             self._process = subprocess.Popen(

@@ -73,6 +73,10 @@ class ObjectDirectory:
         self.upload_path(key).unlink(missing_ok=True)
         self.object_path(key).unlink(missing_ok=True)
 
+    def exists(self, key: str) -> bool:
+        """True when there is an object or an upload of this key."""
+        return self.object_path(key).exists() or self.upload_path(key).exists()
+
     def walk(self) -> Iterator[str]:
         for directory in (self._uploads, *self._objects.iterdir()):
             yield from (entry.name for entry in directory.iterdir() if _KEY.fullmatch(entry.name))

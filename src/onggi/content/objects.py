@@ -67,5 +67,8 @@ class Objects(Protocol):
     def delete(self, key: str) -> None:
         """Delete the object, and the upload, of `key`. Nothing happens where there is none."""
 
+    def exists(self, key: str) -> bool:
+        """True when there is an object or an upload of this key."""
+
     def walk(self) -> Iterator[str]:
         """Every key that has an object or an upload, in no order: for fsck."""

@@ -14,12 +14,15 @@ needs no lock: whatever a push stores now, it has another key.
 """
 
 import asyncio
+import fcntl
 import logging
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
+from onggi.content.objects import Objects
 from onggi.registry import blobs, clock, jobs
-from onggi.registry.database import Connection
+from onggi.registry.database import Connection, Database
 from onggi.registry.jobs import Handler, Job
 from onggi.registry.route import Route
 from onggi.registry.service import Service
@@ -90,10 +93,11 @@ def forget_keys(connection: Connection, keys: list[str]) -> None:
         connection.execute("DELETE FROM garbage WHERE key = ?", (key,))
 
 
-async def collect(service: Service, settings: Settings, readers_age: timedelta = READERS_AGE) -> Collected:
-    """All steps, each until there is nothing left to do."""
+async def collect(
+    database: Database, objects: Objects, settings: Settings, readers_age: timedelta = READERS_AGE
+) -> Collected:
+    """All steps, each until there is nothing left to do. While a backup runs, bytes wait for the next time."""
     done = Collected()
-    database = service.database
     while count := await database.write(lambda connection: expire_uploads(connection, settings.upload_age)):
         done.uploads += count
     while count := await database.write(lambda connection: purge_manifests(connection, settings.keep_deleted)):
@@ -103,12 +107,9 @@ async def collect(service: Service, settings: Settings, readers_age: timedelta =
     while count := await database.write(forget_blobs):
         done.blobs += count
     while keys := await database.read(lambda connection: old_garbage(connection, readers_age)):
-
-        def delete(keys: list[str] = keys) -> None:
-            for key in keys:
-                service.objects.delete(key)
-
-        await asyncio.get_running_loop().run_in_executor(service.pool, delete)
+        if not await asyncio.get_running_loop().run_in_executor(None, _delete, objects, settings.root, keys):
+            log.info("a backup runs: %d or more objects are deleted later", len(keys))
+            break
         await database.write(lambda connection, keys=keys: forget_keys(connection, keys))  # type: ignore[misc]
         done.objects += len(keys)
     if done != Collected():
@@ -116,11 +117,23 @@ async def collect(service: Service, settings: Settings, readers_age: timedelta =
     return done
 
 
+def _delete(objects: Objects, root: Path, keys: list[str]) -> bool:
+    """False while a backup runs: it copies what was there when it began."""
+    with (root / "backup.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        for key in keys:
+            objects.delete(key)
+    return True
+
+
 def install(service: Service) -> list[Route]:
     """Collect every `collect_every`, as a job: one node does it."""
 
     async def run(_: Job) -> None:
-        await collect(service, service.settings)
+        await collect(service.database, service.objects, service.settings)
 
         def afterwards(connection: Connection) -> None:
             jobs.forget_finished(connection)

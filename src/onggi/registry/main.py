@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from onggi.errors import Conflict, OnggiError, System
-from onggi.registry import administration, options
+from onggi.registry import administration, backup, fsck, garbage_command, options
 from onggi.registry.settings import Settings
 
 log = logging.getLogger("onggi.registry")
@@ -79,7 +79,7 @@ async def _serve(settings: Settings, ready_fd: int | None) -> None:
                 context = certificates.context if certificates is not None else None
                 await web.SockSite(runner, opened, ssl_context=context, backlog=server.BACKLOG).start()
                 log.info("the registry is served on %s", base)
-                _report(ready_fd, f"ready {base}")
+                _report(ready_fd, f"ready {_base(settings, opened)}")
                 async with asyncio.TaskGroup() as group:
                     watch = group.create_task(certificates.watch()) if certificates is not None else None
                     await stop.wait()
@@ -121,6 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve_command)
     administration.add_user(commands)
     administration.add_project(commands)
+    garbage_command.add(commands)
+    fsck.add(commands)
+    backup.add(commands)
     return parser
 
 

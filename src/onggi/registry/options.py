@@ -41,6 +41,32 @@ def add_root(parser: argparse.ArgumentParser) -> None:
                         help=f"where everything is kept (default {DEFAULT_ROOT})")  # fmt: skip
 
 
+def add_ages(parser: argparse.ArgumentParser) -> None:
+    """How long what is not needed stays."""
+    usual = Settings()
+    parser.add_argument(
+        "--upload-age",
+        type=duration,
+        default=usual.upload_age,
+        metavar="AGE",
+        help="unfinished uploads are given up after this (default 1d)",
+    )
+    parser.add_argument(
+        "--keep-deleted",
+        type=duration,
+        default=usual.keep_deleted,
+        metavar="AGE",
+        help="how long a deleted image can be brought back (default 7d)",
+    )
+    parser.add_argument(
+        "--unreferenced-age",
+        type=duration,
+        default=usual.unreferenced_age,
+        metavar="AGE",
+        help="how long a blob that no image names stays: what a push may take (default 24h)",
+    )
+
+
 def add_serve(parser: argparse.ArgumentParser) -> None:
     """The options of `serve`."""
     usual = Settings()
@@ -75,27 +101,7 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--insecure", action="store_true", help="listen without TLS where others than this machine may connect"
     )
-    parser.add_argument(
-        "--upload-age",
-        type=duration,
-        default=usual.upload_age,
-        metavar="AGE",
-        help="unfinished uploads are given up after this (default 1d)",
-    )
-    parser.add_argument(
-        "--keep-deleted",
-        type=duration,
-        default=usual.keep_deleted,
-        metavar="AGE",
-        help="how long a deleted image can be brought back (default 7d)",
-    )
-    parser.add_argument(
-        "--unreferenced-age",
-        type=duration,
-        default=usual.unreferenced_age,
-        metavar="AGE",
-        help="how long a blob that no image names stays: what a push may take (default 24h)",
-    )
+    add_ages(parser)
     parser.add_argument(
         "--collect-every",
         type=duration,

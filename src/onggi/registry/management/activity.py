@@ -50,7 +50,7 @@ class Activity:
 
     async def collect(self, _: web.Request) -> web.StreamResponse:
         """Collect garbage now, and say what went."""
-        done = await garbage.collect(self._service, self._service.settings)
+        done = await garbage.collect(self._service.database, self._service.objects, self._service.settings)
         return web.Response(body=encode(done), content_type="application/json")
 
 

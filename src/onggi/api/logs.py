@@ -1,10 +1,11 @@
-"""GET /containers/{name}/logs"""
+"""GET /containers/{name}/logs, and of Onggi's own: POST /onggi/containers/{name}/log/clear"""
 
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from onggi.api.request import api_version, flag, timestamp_ns
+from onggi.api.response import no_content
 from onggi.api.route import Route
 from onggi.api.stream import stream_type
 from onggi.engine.logs import LogQuery
@@ -44,4 +45,11 @@ def routes(engine: "Engine") -> list[Route]:
         await engine.logs.send(container, query, response.write)
         return response
 
-    return [Route("GET", "/containers/{name}/logs", logs)]
+    async def clear(request: web.Request) -> web.StreamResponse:
+        await engine.logs.clear(engine.containers.get(request.match_info["name"]))
+        return no_content()
+
+    return [
+        Route("GET", "/containers/{name}/logs", logs),
+        Route("POST", "/onggi/containers/{name}/log/clear", clear),
+    ]

@@ -12,9 +12,10 @@ from ipaddress import AddressValueError, IPv4Interface, IPv4Network, NetmaskValu
 from pathlib import Path
 from typing import Any
 
+from onggi.engine.log_drivers import drivers
 from onggi.engine.runtimes import OWN, RUNC
 from onggi.engine.settings import AddedRuntime, AddressPool, Settings
-from onggi.errors import InvalidParameter
+from onggi.errors import InvalidParameter, OnggiError
 from onggi.images.remote.proxy import Proxies
 
 DEFAULT_CONFIG_FILE = Path("/etc/onggi/daemon.json")
@@ -371,6 +372,10 @@ def read(arguments: Sequence[str]) -> Configuration:
     settings = replace(settings, **changes, listening=hosts)
     if settings.default_runtime not in (OWN, *RUNC, *settings.runtimes):
         raise InvalidParameter(f"specified default runtime '{settings.default_runtime}' does not exist")
+    try:
+        drivers.check(settings.log_driver, settings.log_opts)
+    except OnggiError as error:
+        raise InvalidParameter(f"failed to set log opts: {error}") from error
     level = str(given.get("log-level", "debug" if settings.debug else "info"))
     if level not in LEVELS:
         raise InvalidParameter(f'invalid logging level "{level}": use one of {", ".join(LEVELS)}')

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote_plus
 
-from onggi.engine.lifecycle import State
+from onggi.engine.lifecycle import State, is_running
 from onggi.engine.log_files import json_format, local_format
 from onggi.engine.log_files.entry import Entry, Format
 from onggi.engine.log_files.file import LogFile
 from onggi.engine.log_files.files import LogFiles, last_records, records_since
-from onggi.errors import Unsupported
+from onggi.errors import System, Unsupported
+from onggi.runtime.logs import rotation
 from onggi.runtime.process import NotRunning
 
 if TYPE_CHECKING:
@@ -112,6 +113,22 @@ class Logs:
         """Raises NotReadable where no log is kept."""
         if not container.logs_to_file:
             raise NotReadable
+
+    async def clear(self, container: "Container") -> None:
+        """Delete what the container's log holds. Who follows it goes on. Raises NotReadable, System."""
+        self.check(container)
+        try:
+            try:
+                await self._runtime.clear_log(container.id)
+            except NotRunning:
+                async with container.lock:  # it must not start, and open the files, meanwhile
+                    if is_running(container.state):
+                        await self._runtime.clear_log(container.id)
+                    else:
+                        await asyncio.to_thread(rotation.delete, str(container.log_path))
+        except (OSError, NotRunning) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise System(f"can't clear the log of container {container.id}: {reason}") from error
 
     async def send(self, container: "Container", query: LogQuery, write: Write) -> None:
         """Write what is asked for, in pieces of about 64 KiB; with `follow`, until the container ends.

@@ -1,6 +1,8 @@
 """`logs`."""
 
 from onggi.cli import times
+from onggi.cli.connection import quote
+from onggi.cli.failure import Failure, ResponseError
 from onggi.cli.streams import Output
 
 TYPE_CHECKING = False
@@ -12,8 +14,13 @@ if TYPE_CHECKING:
     from onggi.cli.main import Invocation
 
 
+_CHOICES = ("details", "follow", "since", "tail", "timestamps", "until")
+
+
 def logs(invocation: "Invocation", found: "Arguments") -> int:
     container = found.words[0]
+    if found.flag("clear"):
+        return _clear(invocation, found, container)
     query: dict[str, Any] = {"stdout": True, "stderr": True, "tail": found.text("tail", "all")}
     for option in ("since", "until"):
         if found.text(option):
@@ -25,6 +32,19 @@ def logs(invocation: "Invocation", found: "Arguments") -> int:
     output = Output(framed=_framed(invocation, answer, container))
     for piece in answer.pieces():
         output.write(piece)
+    return 0
+
+
+def _clear(invocation: "Invocation", found: "Arguments", container: str) -> int:
+    for option in _CHOICES:
+        if found.given(option):
+            raise Failure(f"--clear shows nothing: --{option} makes no sense with it")
+    try:
+        invocation.client.call("POST", f"/onggi/containers/{quote(container)}/log/clear").read()
+    except ResponseError as error:
+        if error.code == 404 and error.message == "page not found":
+            raise Failure("this engine can't clear a log: it is not Onggi") from None
+        raise
     return 0
 
 

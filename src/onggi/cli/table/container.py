@@ -96,6 +96,7 @@ COMMANDS = {
         arguments=(1, 1),
         aliases=("container logs", "logs"),
         options=(
+            ("clear", "", "bool", "Delete what the log holds, and show nothing"),
             ("details", "", "bool", "Show extra details provided to logs"),
             ("follow", "f", "bool", "Follow log output"),
             (

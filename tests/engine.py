@@ -20,7 +20,11 @@ STOP_S = 60
 class Engine:
     """`onggi daemon` on roots and a bridge of its own. Enter to start; leave to remove its containers and stop it."""
 
-    def __init__(self, directory: Path, *, number: int = 0, options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, directory: Path, *, number: int = 0, options: tuple[str, ...] = (), enter: tuple[str, ...] = ()
+    ) -> None:
+        """`enter` is a command that executes the engine elsewhere: in another network namespace."""
+        self.enter = enter
         self.directory = directory
         # A socket's path is limited to 108 bytes, and pytest's directories are long.
         self.exec_root = Path(f"/run/onggi-test-{os.getpid()}-{number}")
@@ -44,8 +48,9 @@ class Engine:
         reading, writing = os.pipe()
         with self.log.open("ab") as log, os.fdopen(reading, "rb") as answer:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "onggi.daemon", "-H", f"unix://{self.socket}", "--data-root", str(self.data_root),
-                 "--exec-root", str(self.exec_root), "--bridge-name", self.bridge, "--bip", f"{self.subnet}.1/24",
+                [*self.enter, sys.executable, "-m", "onggi.daemon", "-H", f"unix://{self.socket}",
+                 "--data-root", str(self.data_root), "--exec-root", str(self.exec_root),
+                 "--bridge-name", self.bridge, "--bip", f"{self.subnet}.1/24",
                  "--cgroup-parent", f"/{self.bridge}", "--ready-fd", str(writing), *self.options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[writing], cwd="/", start_new_session=True,
             )  # fmt: skip

@@ -22,9 +22,10 @@ from onggi.errors import Conflict, Forbidden, InvalidParameter, NotFound, OnggiE
 from onggi.linux.netlink import Route
 from onggi.network import dns
 from onggi.network.endpoint import Attachment, Binding, EndpointRequest, Sandbox
+from onggi.network.neighbours import leave_filters
 from onggi.network.network import CreateNetwork, Ipam, Subnet
 from onggi.network.networks import Networks
-from onggi.network.nftables import leave_docker, table_name
+from onggi.network.nftables import table_name
 from onggi.network.segment import link_prefix
 from onggi.state.database import Database
 from tests import conditions
@@ -86,7 +87,7 @@ def settings(tmp_path: Path, worker_id: str) -> Iterator[Settings]:
     table_left = table in tables()
     if table_left:
         nft("delete", "table", "inet", table)
-    leave_docker(name)
+    leave_filters(name)
     assert not left, f"links are left over: {left}"
     assert not table_left
 

@@ -8,7 +8,7 @@ import pytest
 
 from onggi.errors import System
 from onggi.linux.nftables import Change
-from onggi.network import firewall, nftables
+from onggi.network import firewall, neighbours, nftables
 from onggi.network.firewall import Firewall
 
 DEADLINE_S = 30.0
@@ -28,7 +28,7 @@ class Watch:
 
     def read(self, *_: object) -> Change:
         self.ours.recv(1)
-        return Change(ours_lost=True, docker=False)
+        return Change(ours_lost=True)
 
     def close(self) -> None:
         self.ours.close()
@@ -57,7 +57,7 @@ def test_rules_that_cannot_be_put_back_are_tried_again(monkeypatch: pytest.Monke
     monkeypatch.setattr(firewall, "Elements", Elements)
     monkeypatch.setattr(firewall, "RETRY_S", 0.001)
     monkeypatch.setattr(nftables, "apply", apply)
-    monkeypatch.setattr(nftables, "pass_through_docker", lambda *_: None)
+    monkeypatch.setattr(neighbours, "tables", set)
 
     async def run() -> None:
         async with asyncio.timeout(DEADLINE_S), Firewall("onggi0", (), (), (), closes_host=False):

@@ -142,11 +142,15 @@ def _other_firewalls(tables: str) -> Iterator[Finding]:
             yield Finding(GOOD, "firewall", "Docker's: our bridge passes by a rule of ours in its chain DOCKER-USER")
         elif "hook forward" in done.stdout and "policy drop" in done.stdout:
             yield Finding(
-                LIMITED, "firewall", "table ip filter drops what is forwarded: let the engine's bridge pass there"
+                GOOD, "firewall", "table ip filter drops what is forwarded (ufw?): our bridges pass by rules of ours"
             )
     if "firewalld" in tables:
-        yield Finding(LIMITED, "firewall", "firewalld: put the engine's bridge into a zone that accepts "
-                      "(firewall-cmd --permanent --zone=trusted --add-interface=onggi0)")  # fmt: skip
+        if shutil.which("firewall-cmd") is None:
+            yield Finding(
+                LIMITED, "firewall", "firewalld, but no program firewall-cmd: put our bridges into its zone trusted"
+            )
+        else:
+            yield Finding(GOOD, "firewall", "firewalld: the engine puts its bridges into the zone trusted")
 
 
 def _disk(data_root: Path) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from onggi.linux.netlink import ACK, CREATE, NESTED, NETLINK_NETFILTER, REQUEST,
 
 NFNL_SUBSYS_NFTABLES = 10
 NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END = 16, 17
-NFT_MSG_DELTABLE, NFT_MSG_NEWCHAIN, NFT_MSG_DELCHAIN, NFT_MSG_DELRULE = 2, 3, 5, 8
+NFT_MSG_NEWTABLE, NFT_MSG_DELTABLE, NFT_MSG_NEWCHAIN, NFT_MSG_DELCHAIN, NFT_MSG_DELRULE = 0, 2, 3, 5, 8
 NFT_MSG_DELSET, NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM, NFT_MSG_NEWGEN = 11, 12, 14, 15
 NFTA_TABLE_NAME, NFTA_CHAIN_NAME, NFTA_RULE_USERDATA, NFTA_GEN_PROC_PID = 1, 3, 7, 2
 NFPROTO_INET, NFPROTO_IPV4 = 1, 2
@@ -134,10 +134,20 @@ class Elements(Nftables):
 class Change:
     """What others did to the rule set since it was last looked at."""
 
-    __slots__ = ("docker", "ours_lost")
+    __slots__ = ("filters", "firewalld", "ours_lost")
 
-    def __init__(self, *, ours_lost: bool, docker: bool) -> None:
-        self.ours_lost, self.docker = ours_lost, docker
+    def __init__(self, *, ours_lost: bool = False, filters: bool = False, firewalld: bool = False) -> None:
+        self.ours_lost = ours_lost
+        """Something of our table was removed."""
+        self.filters = filters
+        """A chain in which we have rules is new, or has lost them."""
+        self.firewalld = firewalld
+        """firewalld has made its table."""
+
+    def add(self, other: "Change") -> None:
+        self.ours_lost |= other.ours_lost
+        self.filters |= other.filters
+        self.firewalld |= other.firewalld
 
 
 class Watch(Netlink):
@@ -147,30 +157,29 @@ class Watch(Netlink):
 
     def __init__(self) -> None:
         super().__init__(NETLINK_NETFILTER)
-        self._pending = Change(ours_lost=False, docker=False)
+        self._pending = Change()
         """Of a transaction whose last message has not come yet."""
         self._socket.setsockopt(SOL_SOCKET, SO_RCVBUFFORCE, 1 << 22)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
         self._socket.setblocking(False)
 
     def read(self, table: str, mark: bytes, own: "Collection[int]") -> Change:
-        """Whether others removed something of `inet table`, or Docker's door for others is new or lost our rules.
+        """What others did: removed something of `inet table`, made a door for us or removed our rules in it.
 
         `mark` is the comment of those rules.
 
         `own` are the processes whose changes are ours: each transaction ends in a message that names its process (or
         thread). Elements of maps are not looked at.
         """
-        found = Change(ours_lost=False, docker=False)
+        found = Change()
         while True:
             try:
                 for kind, _, data in self._answers():
                     if kind == NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN:
                         names = dict(attributes(data[4:]))
                         if int.from_bytes(names.get(NFTA_GEN_PROC_PID, b""), "big") not in own:
-                            found.ours_lost |= self._pending.ours_lost
-                            found.docker |= self._pending.docker
-                        self._pending = Change(ours_lost=False, docker=False)
+                            found.add(self._pending)
+                        self._pending = Change()
                     elif kind >> 8 == NFNL_SUBSYS_NFTABLES:
                         _note(self._pending, kind & 0xFF, data, table, mark)
             except BlockingIOError:
@@ -185,6 +194,8 @@ def _note(change: Change, message: int, data: bytes, table: str, mark: bytes) ->
     names = {sort: value.rstrip(b"\0") for sort, value in attributes(data[4:])}
     if data[0] == NFPROTO_INET and names.get(NFTA_TABLE_NAME) == table.encode():
         change.ours_lost |= message in {NFT_MSG_DELTABLE, NFT_MSG_DELCHAIN, NFT_MSG_DELRULE, NFT_MSG_DELSET}
+    elif data[0] == NFPROTO_INET and names.get(NFTA_TABLE_NAME) == b"firewalld":
+        change.firewalld |= message == NFT_MSG_NEWTABLE
     elif data[0] == NFPROTO_IPV4 and names.get(NFTA_TABLE_NAME) == b"filter":
-        change.docker |= message == NFT_MSG_NEWCHAIN and names.get(NFTA_CHAIN_NAME) == b"DOCKER-USER"
-        change.docker |= message == NFT_MSG_DELRULE and mark in names.get(NFTA_RULE_USERDATA, b"")
+        change.filters |= message == NFT_MSG_NEWCHAIN and names.get(NFTA_CHAIN_NAME) in {b"DOCKER-USER", b"FORWARD"}
+        change.filters |= message == NFT_MSG_DELRULE and mark in names.get(NFTA_RULE_USERDATA, b"")

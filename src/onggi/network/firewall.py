@@ -1,4 +1,4 @@
-"""Keeps the engine's nftables table in place: what it says, that it is there, and that Docker's lets traffic through."""
+"""Keeps the engine's nftables table in place: what it says, that it is there, and that others let its traffic through."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ from typing import Self
 
 from onggi.errors import OnggiError
 from onggi.linux.nftables import Change, Elements, Watch
-from onggi.network import nftables
+from onggi.network import neighbours, nftables
 from onggi.network.nftables import BridgeRules, Forward
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,8 @@ class Firewall:
         self._stirred = asyncio.Event()
         self._own: deque[int] = deque(maxlen=64)
         """The last processes that changed the rules for us."""
+        self._trusted: set[str] = set()
+        """Bridges that firewalld, as it runs, knows of."""
         self._lock = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -84,16 +86,25 @@ class Firewall:
         forwards = tuple(self._forwards.values())
         text = nftables.ruleset(self.table, self._bridges, forwards, closes_host=self._closes_host)
         self._own.append(nftables.apply(text))
-        self._pass_through_docker()
 
-    def _pass_through_docker(self) -> None:
-        through = nftables.pass_through_docker(self._bridge, [rules.link for rules in self._bridges], self._uplinks)
-        if through is not None:
-            self._own.append(through)
+    def _pass_neighbours(self) -> None:
+        links = [rules.link for rules in self._bridges]
+        present = neighbours.tables()
+        self._own.extend(neighbours.pass_filters(self._bridge, links, self._uplinks, present))
+        if not neighbours.has_firewalld(present):
+            self._trusted.clear()
+            return
+        neighbours.trust([link for link in links if link not in self._trusted])
+        self._trusted.update(links)
 
     async def _apply(self) -> None:
         async with self._lock:
             await self._in_thread(self._put_in_place)
+            try:
+                await self._in_thread(self._pass_neighbours)
+            except (OnggiError, OSError, subprocess.SubprocessError) as error:
+                # The engine works all the same, but for what the other firewall drops.
+                log.error("another firewall may drop what comes from our networks: %s", error)
 
     async def replace(self, bridges: Sequence[BridgeRules], uplinks: Sequence[str]) -> None:
         """Other bridges and uplinks from now on; published ports stay."""
@@ -131,10 +142,12 @@ class Firewall:
             self._put_in_place()  # one of them or the table is missing: say it all anew
 
     async def take_down(self) -> None:
-        """Remove the table and our rules in Docker's chain: no container is left that needs them."""
+        """Remove the table, and our rules and bridges at others: no container is left that needs them."""
         if self._guard is not None:
             self._guard.cancel()
-        await self._in_thread(nftables.leave_docker, self._bridge)
+        await self._in_thread(neighbours.leave_filters, self._bridge)
+        if self._trusted:
+            await self._in_thread(neighbours.leave_zone, sorted(self._trusted))
         await self._in_thread(nftables.remove_table, self.table)
 
     async def _keep(self) -> None:
@@ -151,10 +164,14 @@ class Firewall:
         """Again until it is done: the other program may still be at work, and what nft is told is outdated then."""
         if change.ours_lost:
             log.warning("another program removed rules of the table inet %s: putting them back", self.table)
-        while change.ours_lost or change.docker:
+        if change.firewalld:
+            self._trusted.clear()
+        while change.ours_lost or change.filters or change.firewalld:
             try:
                 async with self._lock:
-                    await self._in_thread(self._put_in_place if change.ours_lost else self._pass_through_docker)
+                    if change.ours_lost:
+                        await self._in_thread(self._put_in_place)
+                    await self._in_thread(self._pass_neighbours)
             except (OnggiError, OSError, subprocess.SubprocessError) as error:
                 # Nobody awaits this task, and the engine must not end with it.
                 log.error("the rules of the table inet %s are not in place: %s", self.table, error)

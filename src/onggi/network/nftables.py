@@ -8,8 +8,8 @@
     input        from an internal network: answers, nothing else
 
 A published port is one element of a map, added and removed by netlink with the container (linux.nftables). The whole
-table is text, put in place in one transaction: there is no moment without it. Rules of others are never edited, but one
-chain: where Docker runs, its FORWARD chain drops what is not its own, and DOCKER-USER is the door it leaves for others.
+table is text, put in place in one transaction: there is no moment without it. What firewalls of others need is in
+`network.neighbours`.
 """
 
 import re
@@ -26,7 +26,7 @@ from onggi.network.endpoint import PublishedPort
 
 ANY_ADDRESS = "0.0.0.0"
 PATIENCE_S = 60.0
-_PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
+PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
 _PROTOCOLS = {"tcp": nftables.TCP, "udp": nftables.UDP, "sctp": nftables.SCTP}
 
 
@@ -161,7 +161,7 @@ def _elements(texts: Sequence[str]) -> list[str]:
 
 
 def _nft() -> str:
-    found = shutil.which("nft", path=_PROGRAMS)
+    found = shutil.which("nft", path=PROGRAMS)
     if found is None:
         raise System("nft is missing: install the package nftables")
     return found
@@ -194,54 +194,7 @@ def remove_table(table: str) -> None:
     apply(f"table inet {table}\ndelete table inet {table}\n")
 
 
-def _docker_user_rules() -> str | None:
-    """DOCKER-USER as text with handles; None without Docker."""
-    done = subprocess.run(
-        [_nft(), "-a", "list", "chain", "ip", "filter", "DOCKER-USER"],
-        text=True,
-        capture_output=True,
-        check=False,
-        timeout=PATIENCE_S,
-    )
+def ask(*words: str) -> str | None:
+    """What nft(8) answers to a question; None when what was asked for is not there."""
+    done = subprocess.run([_nft(), *words], text=True, capture_output=True, check=False, timeout=PATIENCE_S)
     return done.stdout if done.returncode == 0 else None
-
-
-def _own_rules(rules: str, comment: str) -> list[tuple[str, int]]:
-    """Text, without counters and comment, and handle of the rules with a comment."""
-    pattern = rf'^\s*(.*) counter packets \d+ bytes \d+ (\w+) comment "{re.escape(comment)}" # handle (\d+)$'
-    return [(f"{found[1]} {found[2]}", int(found[3])) for found in re.finditer(pattern, rules, re.MULTILINE)]
-
-
-def pass_through_docker(bridge: str, links: Sequence[str], uplinks: Sequence[str]) -> int | None:
-    """Let our networks' traffic through Docker's FORWARD chain; the process that did, None when nothing was to do.
-
-    What goes to a network of Docker's own is left to Docker's own rules. Only matches that iptables knows are used:
-    Docker would no longer be able to read the table.
-    """
-    rules = _docker_user_rules()
-    if rules is None:
-        return None
-    comment = mark(bridge)
-    chain = "ip filter DOCKER-USER"
-    wanted = [(f'oifname "{link}"', "accept") for link in links]
-    for link in links:
-        wanted += [(f'iifname "{link}" oifname "{uplink}"', "accept") for uplink in uplinks]
-        wanted += [(f'iifname "{link}" oifname "{theirs}"', "return") for theirs in ("docker0", "br-*")]
-        wanted += [(f'iifname "{link}"', "accept")]
-    present = _own_rules(rules, comment)
-    # Other engines write into this chain, too. Each that rewrote its rules whenever another did would never end.
-    if [text for text, _ in present] == [f"{match} {verdict}" for match, verdict in wanted]:
-        return None
-    text = "".join(f"delete rule {chain} handle {handle}\n" for _, handle in present)
-    text += "".join(
-        f'insert rule {chain} {match} counter {verdict} comment "{comment}"\n' for match, verdict in reversed(wanted)
-    )
-    return apply(text)
-
-
-def leave_docker(bridge: str) -> None:
-    """Take our rules in DOCKER-USER back. Idempotent."""
-    rules = _docker_user_rules()
-    handles = [handle for _, handle in _own_rules(rules, mark(bridge))] if rules is not None else []
-    if handles:
-        apply("".join(f"delete rule ip filter DOCKER-USER handle {handle}\n" for handle in handles))

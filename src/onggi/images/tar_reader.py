@@ -9,7 +9,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 BLOCK = 512
 SPECIAL_LIMIT_BYTES = 1 << 20
@@ -170,6 +170,18 @@ class TarReader:
             os.ftruncate(descriptor, entry.size)
         elif entry.size:
             self.copy(descriptor, entry.size)
+
+    def content(self) -> "Iterator[bytes]":
+        """What is left of the entry's stored content, in pieces; of a sparse file without its holes."""
+        while self._left:
+            piece = self._chunk[self._at : self._at + self._left]
+            if not piece:
+                if not self._refill():
+                    raise MalformedArchive("unexpected end of the archive")
+                continue
+            self._at += len(piece)
+            self._left -= len(piece)
+            yield piece
 
     def drain(self) -> None:
         """Read what follows the end of the archive, so that the whole stream is hashed."""

@@ -6,6 +6,7 @@ import json
 import lzma
 import os
 import select
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from onggi.images.save import save
 from onggi.images.unpack import WrongContent
 from onggi.images.worker_process import Integrity, _read_result
 from onggi.linux.fd import Fd
+from onggi.linux.tree import sync_file_system
 from onggi.oci.digest import Digest
 from onggi.oci.image import ImageConfig, ImageContainerConfig
 from onggi.oci.reference import Reference
@@ -665,6 +667,38 @@ def test_blobs_of_interrupted_pulls_are_kept_for_a_day(tmp_path: Path) -> None:
         assert store.blobs() == before - {digest(b"old")}
 
     with_store(tmp_path / "data", after)
+
+
+def test_a_power_cut_finds_an_image_on_the_disk_or_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files reach the disk before its row; and the row's end does before the files go."""
+    seen: list[object] = []
+
+    def watched(directory: Path) -> None:
+        with_rows = sqlite3.connect(directory / "state.db")
+        known = with_rows.execute("SELECT count(*) FROM images").fetchone()[0]
+        layers = with_rows.execute("SELECT count(*) FROM layers").fetchone()[0]
+        with_rows.close()
+        seen.append(("layers and blobs", known, layers, len(list((directory / "content/blobs/sha256").iterdir()))))
+        sync_file_system(directory)
+
+    async def work(store: Store) -> None:
+        await store.load(archive(tmp_path, BASE, TOP))
+        await store.load(archive(tmp_path, BASE, TOP, names=("again:1",)))  # known: nothing to be waited for
+        blobs, directories = store.blobs(), store.layers()
+        write_down = store.database.sync
+
+        async def sync() -> None:
+            seen.append(("end", len(store.images.all()), store.blobs() == blobs, store.layers() == directories))
+            await write_down()
+
+        monkeypatch.setattr(store.database, "sync", sync)
+        await store.images.remove("again:1")  # but a name: nothing is deleted
+        await store.images.remove("img:1")
+        assert (store.blobs(), await store.settled()) == (set(), set())
+
+    monkeypatch.setattr("onggi.images.images.sync_file_system", watched)
+    with_store(tmp_path / "data", work)
+    assert seen == [("layers and blobs", 0, 2, 3), ("end", 0, True, True)]
 
 
 def test_an_engine_without_its_database_deletes_nothing(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from onggi.images.snapshot import Snapshots
 from onggi.images.unpack import Unpacking
 from onggi.images.worker_process import Integrity, WorkerProcess
 from onggi.linux.fd import Fd
+from onggi.linux.tree import sync_file_system
 from onggi.oci.digest import Digest
 from onggi.oci.image import parse_image_config
 from onggi.oci.manifest import Manifest, parse_manifest
@@ -207,6 +208,8 @@ class Images:
         async with self._collecting:
             removal = await self._database.write(lambda connection: Removal(connection, self._containers_of).remove(
                 name_or_id, force=force, prune=prune))  # fmt: skip
+            if removal.directories or removal.blobs:
+                await self._database.sync()
             self._rubbish.collect(removal.directories)
             await asyncio.to_thread(self._delete_blobs, removal.blobs)
         for action, image in removal.events:
@@ -326,6 +329,10 @@ class Images:
                 f"the manifest has {len(manifest.layers)} layers, but the image's configuration {len(config.diff_ids)}"
             )
         keys, size_bytes = await self._complete(config.diff_ids)
+        known = self.by_id(image_id)
+        if known is None or known.manifest_bytes != manifest_bytes:
+            # Its layers and blobs outlast a power cut before it is visible: once for all of them.
+            await asyncio.to_thread(sync_file_system, self.data_root)
         blobs = {image_id, *(layer.digest for layer in manifest.layers), *documents}
         now = _now()
 

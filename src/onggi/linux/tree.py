@@ -5,20 +5,32 @@ may lie thousands of directories deep. So nothing is opened but what was first s
 O_NOFOLLOW, from its parent's descriptor; and the depth is kept in a list, not on Python's stack.
 """
 
+import ctypes
 import errno
 import os
 import stat
 
 from onggi.linux.fd import Fd
 from onggi.linux.path import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, openat2
+from onggi.linux.syscall import check, function
 
 _HERE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV
 _PIECE = 1 << 20
+_syncfs = function("syncfs", ctypes.c_int)
 
 
 def open_directory(parent: "Fd | int", name: str) -> Fd:
     """A directory in `parent`, to be read. Raises OSError: ELOOP or ENOTDIR when it is none, EXDEV when a mount."""
     return openat2(parent, name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, resolve=_HERE)
+
+
+def sync_file_system(directory: "str | os.PathLike[str]") -> None:
+    """Write all that the directory's file system has not yet written to the disk, and wait for that. (syncfs(2))"""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        check(_syncfs(descriptor), "syncfs", os.fspath(directory))
+    finally:
+        os.close(descriptor)
 
 
 def remove(parent: "Fd | int", name: str) -> None:

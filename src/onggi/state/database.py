@@ -98,6 +98,15 @@ class Database:
         if self._connection is not None:
             self._connection.close()
 
+    async def sync(self) -> None:
+        """Wait until what was written so far outlasts a power cut: before anything is deleted that it was right about."""
+
+        def sync() -> None:
+            with open(f"{self._path}-wal", "rb") as written:
+                os.fdatasync(written.fileno())
+
+        await asyncio.to_thread(sync)
+
     def _transact(self, work: Work[T]) -> T:
         """Raises what `work` raises. The caller has the turn."""
         connection = self._connection

@@ -12,7 +12,7 @@
 set -eu
 root=${ONGGI_PEERS:-/var/cache/onggi-peers}
 packages=docker.io,docker-cli,docker-compose,containerd,runc,crun,skopeo,umoci,buildah,netavark,docker-registry
-packages=$packages,iptables,nftables,iproute2,ca-certificates,busybox-static,procps,kmod,xz-utils,e2fsprogs
+packages=$packages,iptables,nftables,iproute2,ca-certificates,busybox-static,procps,kmod,xz-utils,e2fsprogs,podman,oras,cosign,notation
 self=$(readlink -f "$0")
 state=$root/run/peer # beneath the root's tmpfs: gone with it
 

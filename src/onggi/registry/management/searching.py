@@ -8,6 +8,7 @@ from aiohttp import web
 from onggi.registry import search
 from onggi.registry.database import Connection
 from onggi.registry.names import LIBRARY
+from onggi.registry.permissions import AuthenticationNeeded
 from onggi.registry.requests import SUBJECT, json_reply, number
 from onggi.registry.route import Route
 from onggi.registry.service import Service
@@ -30,13 +31,19 @@ class Searching:
         return await self._service.database.scan(read)
 
     async def docker(self, request: web.Request) -> web.StreamResponse:
-        """What `docker search HOST/WORD` reads."""
+        """What `docker search HOST/WORD` reads.
+
+        Podman comes without credentials first and shows them only when it is refused: where the public finds nothing,
+        it is.
+        """
         n = number(request, "n", 25, MOST) or 25
         results = [
             {"name": row["name"].removeprefix(f"{LIBRARY}/"), "description": row["description"], "star_count": 0,
              "is_official": row["project"] == LIBRARY, "is_automated": False}
             for row in await self._found(request, n)
         ]  # fmt: skip
+        if not results and not request[SUBJECT].known:
+            raise AuthenticationNeeded
         return json_reply({
             "query": request.query.get("q", ""), "num_results": len(results), "num_pages": 1, "page": 1,
             "page_size": n, "results": results,

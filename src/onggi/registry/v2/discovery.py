@@ -56,9 +56,12 @@ class Discovery:
         return json_reply({"name": request.match_info["name"], "tags": shown}, headers=headers)
 
     async def catalog(self, request: web.Request) -> web.StreamResponse:
-        """Only what the subject may pull. A token must have been asked for with `registry:catalog:*`."""
+        """Only what the subject may pull. A token must have been asked for with `registry:catalog:*`.
+
+        Who comes without any is sent for one, an anonymous one perhaps: else clients would not show who they are.
+        """
         service, subject = self._service, request[SUBJECT]
-        if subject.granted is not None and CATALOG not in subject.granted:
+        if not request.headers.get("Authorization") or (subject.granted is not None and CATALOG not in subject.granted):
             raise AuthenticationNeeded("registry:catalog:*")
         n, last = number(request, "n", MOST, MOST), request.query.get("last", "")
         shown: list[str] = []

@@ -31,6 +31,11 @@ CREATED: dict[str, list[str]] = {
                "--mount", "type=bind,source=/tmp,target=/bound,readonly"],
     "devices": ["--device", "/dev/null:/dev/nothing:r", "--device-cgroup-rule", "c 13:* rw", "--sysctl",
                 "net.ipv4.ip_forward=1"],
+    "requests": ["--gpus", "device=0", "--device", "vendor.example/class=name"],
+    "real time": ["--cpu-rt-period", "1000", "--cpu-rt-runtime", "500"],
+    "cgroups": ["--security-opt", "writable-cgroups=true", "--cgroup-parent", "/pot"],
+    "mac": ["--mac-address", "02:42:ac:11:00:99"],
+    "unusual": ["--annotation", "a=b", "--userns", "host", "--isolation", "default", "--volume-driver", "local"],
     "ports": ["-p", "127.0.0.1:18099:80", "--expose", "81"],
     "entrypoint": ["--entrypoint", "/bin/echo"],
 }  # fmt: skip

@@ -140,6 +140,8 @@ def _namespaces(container: Container, around: Surroundings) -> tuple[oci.Namespa
 def _default_mounts(container: Container, around: Surroundings) -> list[oci.Mount]:
     host = container.host_config
     sealed = "rw" if host.privileged else "ro"
+    writable = parse_security(host.security_opt or ()).writable_cgroups
+    cgroups = sealed if writable is None else "rw" if writable else "ro"
     found = [
         oci.Mount("/proc", "proc", "proc", ("nosuid", "noexec", "nodev")),
         oci.Mount("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
@@ -147,7 +149,7 @@ def _default_mounts(container: Container, around: Surroundings) -> list[oci.Moun
             "/dev/pts", "devpts", "devpts", ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")
         ),
         oci.Mount("/sys", "sysfs", "sysfs", ("nosuid", "noexec", "nodev", sealed)),
-        oci.Mount("/sys/fs/cgroup", "cgroup", "cgroup", ("nosuid", "noexec", "nodev", sealed)),
+        oci.Mount("/sys/fs/cgroup", "cgroup", "cgroup", ("nosuid", "noexec", "nodev", cgroups)),
         oci.Mount("/dev/mqueue", "mqueue", "mqueue", ("nosuid", "noexec", "nodev")),
     ]
     if host.ipc_mode == "host":

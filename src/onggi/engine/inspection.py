@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from onggi.engine import links
 from onggi.engine.container import Container
-from onggi.engine.container_config import EndpointSettings
+from onggi.engine.container_config import ContainerConfig, EndpointSettings
 from onggi.engine.lifecycle import State, is_running
 from onggi.errors import NotFound
 from onggi.network.endpoint import Endpoint
@@ -133,6 +135,14 @@ def _graph_driver(engine: "Engine", container: Container) -> dict[str, Any]:
     return {"Data": data, "Name": DRIVER}
 
 
+def _config(container: Container) -> ContainerConfig:
+    """With the MAC address of old, which is asked for the network that the mode names today."""
+    asked = container.endpoints.get(container.host_config.network_mode)
+    if asked is None or container.config.mac_address or not asked.mac_address:
+        return container.config
+    return replace(container.config, mac_address=asked.mac_address)
+
+
 def inspect(engine: "Engine", container: Container) -> Mapping[str, Any]:
     """The answer of GET /containers/{name}/json, in Docker's order."""
     path, *arguments = container.config.argv() or [""]
@@ -164,6 +174,6 @@ def inspect(engine: "Engine", container: Container) -> Mapping[str, Any]:
         "HostConfig": container.host_config.document() | {"Links": links.shown(engine, container)},
         "GraphDriver": _graph_driver(engine, container),
         "Mounts": [point.summary() for point in container.mounts if point.type != "tmpfs" or point.spec],
-        "Config": container.config.document(),
+        "Config": _config(container).document(),
         "NetworkSettings": _network_settings(engine, container),
     }

@@ -30,9 +30,26 @@ def _cpu(host: HostConfig) -> oci.LinuxCPU | None:
     shares = host.cpu_shares or None
     if shares is not None:
         shares = min(max(shares, 2), 262_144)  # what the kernel takes
-    if not (period or quota or shares or host.cpuset_cpus or host.cpuset_mems):
+    given = (
+        period,
+        quota,
+        shares,
+        host.cpuset_cpus,
+        host.cpuset_mems,
+        host.cpu_realtime_period,
+        host.cpu_realtime_runtime,
+    )
+    if not any(given):
         return None
-    return oci.LinuxCPU(shares=shares, quota=quota, period=period, cpus=host.cpuset_cpus, mems=host.cpuset_mems)
+    return oci.LinuxCPU(
+        shares=shares,
+        quota=quota,
+        period=period,
+        realtime_runtime=host.cpu_realtime_runtime or None,
+        realtime_period=host.cpu_realtime_period or None,
+        cpus=host.cpuset_cpus,
+        mems=host.cpuset_mems,
+    )
 
 
 def _memory(host: HostConfig) -> oci.LinuxMemory | None:

@@ -69,6 +69,8 @@ class Settings:
     default_runtime: str = "onggi"
     init_path: str = ""
     """What `--init` runs first under another runtime; "": docker-init or tini, as found in PATH."""
+    cdi_spec_dirs: tuple[str, ...] = ("/etc/cdi", "/var/run/cdi")
+    """Where vendors describe their devices (Container Device Interface); the later directory goes first."""
     shutdown_timeout_s: int = 15
     live_restore: bool = True
     """Containers go on when the engine stops. False: it stops them first, as dockerd does without --live-restore."""

@@ -10,7 +10,7 @@ import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from onggi.engine import checks, container_store, exits, links, runtimes
+from onggi.engine import checks, container_store, device_requests, exits, links, runtimes
 from onggi.engine.attach import still_there
 from onggi.engine.container import Container
 from onggi.engine.container_spec import Surroundings, compile_spec
@@ -127,6 +127,14 @@ async def _set_up(engine: "Engine", container: Container) -> Started:
             host=engine.host,
         )
         spec = compile_spec(container, around, engine.settings)
+        if host.device_requests:
+            spec = await asyncio.to_thread(
+                device_requests.inject,
+                spec,
+                host.device_requests,
+                engine.settings.cdi_spec_dirs,
+                own=program is None,
+            )
         container.waiting = still_there(container.waiting)
         return await engine.runtime.start(
             Start(

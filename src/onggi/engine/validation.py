@@ -12,6 +12,7 @@ from onggi.engine import capabilities, signals
 from onggi.engine.container_config import ContainerConfig, HealthConfig, HostConfig, RestartPolicy
 from onggi.engine.log_drivers import drivers
 from onggi.errors import InvalidParameter, System
+from onggi.linux import cgroup
 
 MINIMUM_MEMORY_BYTES = 6 * 1024 * 1024
 MINIMUM_SHARES, MAXIMUM_SHARES = 2, 262_144
@@ -155,16 +156,22 @@ def _check_sysctls(host: HostConfig) -> None:
             raise InvalidParameter(f"invalid value for sysctl '{name}': it must be one printable line")
 
 
+_TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
+_FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
+
+
 class SecurityOptions:
     """`--security-opt`, taken apart."""
 
-    __slots__ = ("no_new_privileges", "seccomp", "systempaths_unconfined")
+    __slots__ = ("no_new_privileges", "seccomp", "systempaths_unconfined", "writable_cgroups")
 
     def __init__(self) -> None:
         self.no_new_privileges = False
         self.seccomp = ""
         """"" is the default profile, `unconfined` none, else the profile's JSON."""
         self.systempaths_unconfined = False
+        self.writable_cgroups: bool | None = None
+        """None: only with --privileged."""
 
 
 def parse_security(options: Sequence[str]) -> SecurityOptions:
@@ -186,6 +193,10 @@ def parse_security(options: Sequence[str]) -> SecurityOptions:
             found.no_new_privileges = value in ("true", "1")
         elif name == "seccomp":
             found.seccomp = "" if value == "builtin" else value
+        elif name == "writable-cgroups":
+            if value not in _TRUE | _FALSE:
+                raise System(f'invalid --security-opt 2: "{text}"')
+            found.writable_cgroups = value in _TRUE
         elif name == "systempaths" and value == "unconfined":
             found.systempaths_unconfined = True
         elif name == "apparmor":
@@ -245,6 +256,11 @@ def _check_cpu(host: HostConfig) -> None:
         raise InvalidParameter("Conflicting options: Nano CPUs and CPU Period cannot both be set")
     if host.nano_cpus and host.cpu_quota:
         raise InvalidParameter("Conflicting options: Nano CPUs and CPU Quota cannot both be set")
+    if host.cpu_realtime_period or host.cpu_realtime_runtime:
+        if not has_realtime():
+            raise InvalidParameter("kernel does not support CPU real-time scheduler")
+        if host.cpu_realtime_period and host.cpu_realtime_runtime > host.cpu_realtime_period:
+            raise InvalidParameter("cpu real-time runtime cannot be higher than cpu real-time period")
     processors = os.cpu_count() or 1
     if host.nano_cpus < 0 or host.nano_cpus > processors * 1_000_000_000:
         raise InvalidParameter(
@@ -258,6 +274,12 @@ def _check_cpu(host: HostConfig) -> None:
         raise InvalidParameter("CPU cfs quota can not be less than 1ms (i.e. 1000)")
     _check_set(host.cpuset_cpus, "cpus", "CPUs", "/sys/devices/system/cpu/online")
     _check_set(host.cpuset_mems, "mems", "memory nodes", "/sys/devices/system/node/online")
+
+
+def has_realtime() -> bool:
+    """Whether control groups of this machine have a share of real-time scheduling (v1, CONFIG_RT_GROUP_SCHED)."""
+    cpu = cgroup.of_host().v1.get("cpu")
+    return cpu is not None and os.path.exists(f"{cpu}/cpu.rt_runtime_us")
 
 
 def parse_set(text: str) -> frozenset[int]:

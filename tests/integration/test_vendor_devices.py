@@ -63,7 +63,10 @@ def engine(tmp_path_factory: pytest.TempPathFactory, busybox_tar: Path) -> Itera
 
 @pytest.mark.parametrize("runtime", ["onggi", "runc"])
 def test_a_device_with_all_that_belongs_to_it(engine: Engine, runtime: str) -> None:
-    look = "echo $KILN $SIZE; id -G; head -c4 /dev/kiln | od -An -tx1; cat /glaze/blue; touch /glaze/red; : >/dev/chimney; : </dev/chimney"
+    look = (
+        "echo $KILN $SIZE; id -G; head -c4 /dev/kiln | od -An -tx1; cat /glaze/blue; touch /glaze/red; "
+        ": >/dev/chimney; : </dev/chimney"
+    )
     done = engine.docker("run", "--rm", "--runtime", runtime, "--device", "pottery.example/kiln=small", "busybox", "sh",
                          "-c", look)  # fmt: skip
     lines = done.stdout.splitlines()

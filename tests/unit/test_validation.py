@@ -122,8 +122,9 @@ def test_security_options(option: str) -> None:
 @pytest.mark.parametrize(
     "host",
     [
-        HostConfig(storage_opt={"size": "1G"}),
-        HostConfig(cpu_realtime_period=5),
+        HostConfig(cgroup="x"),
+        HostConfig(kernel_memory_tcp=5),
+        HostConfig(cpu_count=1),
     ],
 )
 def test_what_is_not_there_is_refused(host: HostConfig) -> None:

@@ -3,7 +3,7 @@
 import json
 
 from tests.conditions import until
-from tests.engine import Engine, state
+from tests.engine import Engine, inspected, state
 
 
 def test_running_containers_go_on(own_engine: Engine) -> None:
@@ -81,3 +81,14 @@ def test_a_container_that_can_not_be_taken_up_is_tried_again(own_engine: Engine,
     until(lambda: "is taken up again" in own_engine.log_tail(), "it is taken up")
     own_engine.docker("kill", name, check=True)
     assert own_engine.docker("wait", name).stdout == "137\n"
+
+
+def test_one_that_was_about_to_come_back_does(own_engine: Engine) -> None:
+    """The engine is killed in the pause before a restart."""
+    own_engine.docker("run", "-d", "--name", "fails", "--network", "none", "--restart", "always", "busybox", "false",
+                      check=True)  # fmt: skip
+    until(lambda: inspected(own_engine, "fails")["RestartCount"] >= 4, "its pauses are long")
+    until(lambda: state(own_engine, "fails")["Status"] == "restarting", "it is in a pause")
+    own_engine.kill()
+    own_engine.start()
+    until(lambda: 1 <= inspected(own_engine, "fails")["RestartCount"] < 4, "it is started again, as anew")

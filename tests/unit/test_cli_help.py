@@ -15,9 +15,10 @@ EXTENDED = {"container logs": "--clear"}  # nor such an option
 
 
 def _ours(path: str) -> str:
+    """The help of a command, without the options that Docker does not have."""
     found = find(path.split())
     assert found is not None
-    return layout.command(*found[:2])
+    return layout.command(*found[:2]).partition(f"\n{layout.OWN}:\n")[0]
 
 
 @pytest.fixture(autouse=True)

@@ -133,7 +133,11 @@ class _Containers:
 
     async def update(self, request: web.Request) -> web.StreamResponse:
         asked = await http.read_json(request, UpdateRequest)
-        warnings = await self._containers.update(_name(request), asked, asked.restart_policy)
+        warnings: list[str] = []
+        if asked.changes is None or asked != UpdateRequest(changes=asked.changes):
+            warnings += await self._containers.update(_name(request), asked, asked.restart_policy)
+        if asked.changes is not None:
+            warnings += await self._containers.change(_name(request), asked.changes)
         return json_response(UpdateAnswer(list(warnings)))
 
     async def wait(self, request: web.Request) -> web.StreamResponse:

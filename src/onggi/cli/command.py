@@ -13,10 +13,22 @@ class Command:
 
     `path` is the canonical name ("container ls"); `usage` what follows it in the usage line; `arguments` the least and
     greatest number of words it takes (None: any); `run` names the function that carries it out, "module:function".
+    `own` are options that Docker does not have: `options` holds them after Docker's, `--help` shows them apart.
     `interspersed` is False where the first word that is no option ends the options (run, create, exec, top).
     """
 
-    __slots__ = ("aliases", "arguments", "description", "interspersed", "options", "path", "run", "summary", "usage")
+    __slots__ = (
+        "aliases",
+        "arguments",
+        "description",
+        "interspersed",
+        "options",
+        "own",
+        "path",
+        "run",
+        "summary",
+        "usage",
+    )
 
     def __init__(
         self,
@@ -27,6 +39,7 @@ class Command:
         run: str,
         arguments: "tuple[int, int | None]" = (0, None),
         options: "tuple[Option, ...]" = (),
+        own: "tuple[Option, ...]" = (),
         aliases: "tuple[str, ...]" = (),
         description: str = "",
         interspersed: bool = True,
@@ -36,7 +49,8 @@ class Command:
         self.summary = summary
         self.run = run
         self.arguments = arguments
-        self.options = options
+        self.options = options + own
+        self.own = own
         self.aliases = aliases
         self.description = description or summary
         self.interspersed = interspersed

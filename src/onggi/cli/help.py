@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from onggi.cli.command import Command, Option
 
+OWN = "Options that Docker does not have"
 _SLOP = 5
 """How far a last word may run over the line, so that it need not stand alone on the next."""
 
@@ -77,9 +78,11 @@ def command(row: "Command", name: str) -> str:
     text += f"\n\n{row.description}\n"
     if row.aliases:
         text += "\nAliases:\n  " + ", ".join(f"{PROGRAM} {alias}" for alias in row.aliases) + "\n"
-    shown = options(row.options, width() - 1)
+    shown = options(row.options[: len(row.options) - len(row.own)], width() - 1)
     if shown:
         text += f"\nOptions:\n{shown}"
+    if row.own:
+        text += f"\n{OWN}:\n{options(row.own, width() - 1)}"
     return text
 
 

@@ -4,6 +4,7 @@
 """
 
 from onggi.cli.arguments import spelling
+from onggi.cli.help import OWN
 from onggi.cli.main import GLOBAL
 from onggi.cli.other import NOT_THERE
 from onggi.cli.table import FAMILIES, summaries
@@ -60,7 +61,10 @@ def _command(row: "Command") -> "Iterator[str]":
     others = [alias for alias in row.aliases if alias != row.path]
     if others:
         yield "Also: " + ", ".join(f"`onggi {alias}`" for alias in others) + "\n\n"
-    yield from _options(row.options)
+    yield from _options(row.options[: len(row.options) - len(row.own)])
+    if row.own:
+        yield f"{OWN}:\n\n"
+        yield from _options(row.own)
 
 
 def page() -> str:

@@ -10,6 +10,7 @@ from onggi.engine.container import Container
 from onggi.engine.container_spec import process
 from onggi.engine.execs import Note
 from onggi.engine.ids import new_id
+from onggi.engine.own_labels import RESTART_UNHEALTHY, asks
 from onggi.linux.fd import Fd
 from onggi.runtime.runtime import Attachment
 
@@ -28,6 +29,8 @@ def begin(engine: "Engine", container: Container) -> None:
     def changed(status: health.HealthStatus) -> None:
         action = f"health_status: {status}"
         engine.events.publish("container", action, container.id, container.attributes())
+        if status is health.HealthStatus.UNHEALTHY and asks(container, RESTART_UNHEALTHY):
+            engine.spawn(engine.containers.end_unhealthy(container, container.pid), name="unhealthy")
 
     async def probe(command: Sequence[str], timeout_s: float, limit_bytes: int) -> tuple[int, bytes]:
         return await run(engine, container, command, timeout_s, limit_bytes)

@@ -82,6 +82,8 @@ class Container:
     """Somebody stopped it: `unless-stopped` does not start it with the engine."""
     stays_down: bool = False
     """Somebody ended this run: no policy brings it back, until it is started again."""
+    comes_back: bool = False
+    """We end this run, and start it again whatever its policy says."""
     kept: bool = False
     """It is being restarted: `--rm` does not apply to this end."""
 

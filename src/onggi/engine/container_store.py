@@ -83,6 +83,14 @@ def update_host_config(connection: sqlite3.Connection, container_id: str, host_c
     connection.execute("UPDATE containers SET host_config = ? WHERE id = ?", (_encode(host_config), container_id))
 
 
+def update_configuration(connection: sqlite3.Connection, container: Container) -> None:
+    """What was asked of it, all of it; see `changing`."""
+    connection.execute(
+        "UPDATE containers SET config = ?, host_config = ?, mounts = ? WHERE id = ?",
+        (_encode(container.config), _encode(container.host_config), _encode(container.mounts), container.id),
+    )
+
+
 def update_endpoints(connection: sqlite3.Connection, container_id: str, endpoints: dict[str, EndpointSettings]) -> None:
     connection.execute("UPDATE containers SET networking = ? WHERE id = ?", (_encode(endpoints), container_id))
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from onggi.engine import (
+    changing,
     creation,
     inspection,
     listing,
@@ -160,6 +161,10 @@ class Containers:
         work = stopping.restart_container(self._engine, self.get(name), name, text=signal, grace_s=grace_s)
         await self._engine.run(work, name=f"restart {name}")
 
+    async def end_unhealthy(self, container: Container, pid: int) -> None:
+        """End one run of a container; it comes back."""
+        await self._engine.run(stopping.end_unhealthy(self._engine, container, pid), name=f"unhealthy {container.name}")
+
     async def kill(self, name: str, *, signal: str = "") -> None:
         try:
             await self._engine.run(stopping.kill(self._engine, self.get(name), signal), name=f"kill {name}")
@@ -180,6 +185,10 @@ class Containers:
         """Change limits and restart policy; what is 0, "" or None stays. Returns warnings."""
         work = updating.update(self._engine, self.get(name), resources, restart_policy)
         return await self._engine.run(work, name=f"update {name}")
+
+    async def change(self, name: str, asked: changing.Changes) -> Sequence[str]:
+        """Change environment, labels, ports and mounts. Returns warnings."""
+        return await self._engine.run(changing.change(self._engine, self.get(name), asked), name=f"change {name}")
 
     # Its streams and its end
 

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from onggi.engine import capabilities, container_store, endpoints, links, names, runtimes, unsupported, validation
+from onggi.engine import (
+    capabilities,
+    container_store,
+    endpoints,
+    links,
+    names,
+    own_labels,
+    runtimes,
+    unsupported,
+    validation,
+)
 from onggi.engine.container import Container
 from onggi.engine.container_config import (
     ContainerConfig,
@@ -204,6 +214,8 @@ async def create(
     warnings += validation.check_host_config(config, host)
     merged = merge(config, defaults)
     validation.check_config(merged)
+    if merged.labels:
+        own_labels.check(merged.labels)
     host = _check_joined(engine, host)
 
     container_id = new_id()

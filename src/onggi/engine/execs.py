@@ -20,6 +20,7 @@ from onggi.engine.container_config import DockerObject
 from onggi.engine.container_spec import environment, process
 from onggi.engine.ids import new_id
 from onggi.engine.lifecycle import Verb, called, require
+from onggi.engine.own_labels import EXEC_ENDS_WITH_CLIENT, asks
 from onggi.errors import Conflict, InvalidParameter, NotFound, OnggiError
 from onggi.oci.spec import Process
 from onggi.runtime.runtime import ExitStatus, Started
@@ -161,7 +162,8 @@ class Execs:
                 open_stdin=config.attach_stdin,
                 attachments=attachments,
                 console_size=size if config.tty else None,
-                ends_with_client=bool(attachments) and config.ends_with_client,
+                ends_with_client=bool(attachments)
+                and (config.ends_with_client or asks(exec.container, EXEC_ENDS_WITH_CLIENT)),
                 note=Note(exec.container.id, exec.run, config).data(),
             )
         except OnggiError as error:

@@ -10,7 +10,7 @@ from collections.abc import Coroutine, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from onggi.engine import checks, container_store, creation, exits, restart, stopping
+from onggi.engine import boot, checks, container_store, creation, exits, restart, stopping
 from onggi.engine.container import Container
 from onggi.engine.endpoints import network_namespace
 from onggi.engine.lifecycle import State, is_running
@@ -52,9 +52,14 @@ async def reconcile(engine: "Engine") -> None:
     )
     notes = engine.runtime.noted_execs()
     await _patiently(engine, {f"exec {id[:12]}": engine.execs.adopt(id, note) for id, note in notes.items()})
-    for container in engine.containers.all():
-        if not container.lock.locked() and container.comeback is None and restart.wanted_at_engine_start(container):
-            engine.spawn(_start(engine, container), name=f"start {container.id[:12]}")
+    boot.start_all(
+        engine,
+        [
+            container
+            for container in reversed(engine.containers.all())  # the oldest first
+            if not container.lock.locked() and container.comeback is None and restart.wanted_at_engine_start(container)
+        ],
+    )
 
 
 async def _patiently(engine: "Engine", work: Mapping[str, Coroutine[Any, Any, None]]) -> None:
@@ -95,8 +100,11 @@ async def _look_at(engine: "Engine", container: Container, known: set[str]) -> N
         elif isinstance(found, ExitStatus):
             await _note_end(engine, container, found)
         elif container.state in (State.RUNNING, State.PAUSED):
-            # Before this boot: nobody saw its end.
-            await _note_end(engine, container, ExitStatus(255, False, datetime.now(UTC)))
+            await _note_end_before_boot(engine, container)
+        if container.state is State.RESTARTING and container.comeback is None:
+            container.state = State.EXITED  # its pause is over by now: see `boot`
+            row = container_store.state_row(container)
+            await engine.database.write(lambda connection: container_store.update_state(connection, row))
 
 
 async def _look_again(engine: "Engine", container: Container) -> None:
@@ -141,6 +149,16 @@ async def _note_end(engine: "Engine", container: Container, status: ExitStatus) 
         await engine.runtime.forget(container.id)
 
 
+async def _note_end_before_boot(engine: "Engine", container: Container) -> None:
+    """Nobody saw its end. If its policy wants it again, it is started with all others, in their order: see `boot`."""
+    status = ExitStatus(255, False, datetime.now(UTC))
+    if restart.wanted(container, status):
+        await exits.record(engine, container, status, State.EXITED)
+        await engine.runtime.forget(container.id)
+    else:
+        await exits.settle(engine, container, status)
+
+
 async def _end_stray(engine: "Engine", container_id: str) -> None:
     """A container of this exec root that no row speaks of: its removal was cut short at the very end."""
     log.warning("container %s is in no row: it is ended and forgotten", container_id[:12])
@@ -148,13 +166,6 @@ async def _end_stray(engine: "Engine", container_id: str) -> None:
         await engine.runtime.kill_all(container_id)
         await engine.runtime.wait(container_id)
     await engine.runtime.forget(container_id)
-
-
-async def _start(engine: "Engine", container: Container) -> None:
-    try:
-        await engine.containers.start(container.id)
-    except OnggiError as error:
-        log.warning("container %s was not started with the engine: %s", container.id[:12], error)
 
 
 async def stop_all(engine: "Engine") -> None:

@@ -26,6 +26,8 @@ def wanted(container: Container, status: ExitStatus) -> bool:
     """Whether the container's policy brings it back after this end."""
     if container.stays_down:
         return False
+    if container.comes_back:
+        return True
     policy = container.host_config.restart_policy
     if policy.name == "always":
         return True

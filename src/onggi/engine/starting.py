@@ -79,6 +79,7 @@ async def _launch(engine: "Engine", container: Container) -> None:
     container.pid, container.pid_start = started.pid, started.start_time
     container.started_at = datetime.now(UTC)
     container.exit_code, container.error, container.oom_killed = 0, "", False
+    container.comes_back = False
     container.waiting.clear()
     engine.spawn(exits.watch(engine, container, started.pid), name=f"watch {container.id[:12]}")
     await _save(engine, container)

@@ -119,6 +119,24 @@ async def stop(engine: "Engine", container: Container, *, text: str, grace_s: in
     engine.events.publish("container", "stop", container.id, container.attributes())
 
 
+async def end_unhealthy(engine: "Engine", container: Container, pid: int) -> None:
+    """End the run that began with `pid`, because its check fails: it comes back as by a restart policy, after the same
+    pauses, unless somebody ends it meanwhile."""
+    config = container.config
+    async with container.lock:
+        if container.pid != pid or container.state is not State.RUNNING or container.stays_down:
+            return
+        container.comes_back = True
+        await _send(engine, container, signals.number(config.stop_signal or "TERM"))
+    try:
+        async with asyncio.timeout(config.stop_timeout if config.stop_timeout is not None else DEFAULT_GRACE_S):
+            await engine.runtime.wait(container.id)
+    except TimeoutError:
+        async with container.lock:
+            if container.pid == pid and container.state in (State.RUNNING, State.PAUSED):
+                await _send(engine, container, signal.SIGKILL)
+
+
 async def restart_container(
     engine: "Engine", container: Container, word: str, *, text: str, grace_s: int | None
 ) -> None:

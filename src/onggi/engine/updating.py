@@ -1,8 +1,8 @@
 """What can be changed of a container that exists: its name, its limits, its restart policy."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from onggi.engine import container_store, names, resources, validation
 from onggi.engine.container import Container
@@ -40,7 +40,7 @@ async def rename(engine: "Engine", container: Container, new_name: str) -> None:
 
 def _changed(host: HostConfig, asked: Resources, policy: RestartPolicy | None) -> HostConfig:
     """`host` with what was given; 0, "" and None mean "as it is". Raises InvalidParameter with Docker's sentences."""
-    given = {name: value for name, value in asdict(asked).items() if value}
+    given: dict[str, Any] = {name: value for name in Resources.__struct_fields__ if (value := getattr(asked, name))}
     for name in _FIXED:
         if given.get(name):
             raise InvalidParameter(f"{name.replace('_', ' ')} can't be updated: make a new container with it")

@@ -498,6 +498,33 @@ class Networks:
         connected = self._connected.get(container_id)
         return port_map(connected.published, connected.exposed) if connected is not None else {}
 
+    async def republish(self, container_id: str, request: EndpointRequest) -> None:
+        """Publish what `request` asks for of a running container on a bridge, and no more what it had besides; what
+        stays is not interrupted. Raises System when a port is taken, and has changed nothing then."""
+        connected = self._connected[container_id]
+        gateway = gateway_of(self._wanted(request))
+        endpoints = []
+        for endpoint in connected.endpoints:
+            if gateway is not None and endpoint.network_id == gateway.id:
+                asked = wishes(
+                    request.ports,
+                    request.exposed,
+                    publish_all=request.publish_all,
+                    default_address=gateway.host_binding,
+                )
+                try:
+                    ports = self._host_ports.exchange(endpoint.ports, list(asked), endpoint.address)
+                except (PortAllocated, PortInUse) as error:
+                    raise System(str(error)) from error
+                endpoint = structs.replace(endpoint, ports=ports)
+            endpoints.append(structs.replace(endpoint, exposed=tuple(request.exposed)))
+        changed = self._connected[container_id] = Connected(connected.name, tuple(endpoints), tuple(request.exposed))
+        before, after = connected.forwards, changed.forwards
+        await self._firewall.withdraw([forward for forward in before if forward not in after])
+        await self._firewall.publish([forward for forward in after if forward not in before])
+        self._host_ports.release([port for port in connected.published if port not in changed.published])
+        await self._save(container_id)
+
     async def rename(self, container_id: str, name: str) -> None:
         """The container's new name, for `network inspect` and for name resolution."""
         connected = self._connected.get(container_id)

@@ -44,6 +44,10 @@ class PortWish:
     """0: any free port."""
     last: int
 
+    def is_met_by(self, port: PublishedPort) -> bool:
+        same = (port.protocol, port.container_port, port.host_ip) == (self.protocol, self.container_port, self.host_ip)
+        return same and (not self.first or self.first <= port.host_port <= self.last)
+
 
 def parse_container_port(text: str) -> tuple[int, int, str]:
     """`80/tcp`, `80` or `8000-8010/udp` → first, last, protocol. Raises InvalidParameter."""
@@ -152,6 +156,21 @@ class HostPorts:
             self.release(given)
             raise
         return tuple(given)
+
+    def exchange(
+        self, had: Sequence[PublishedPort], asked: Sequence[PortWish], address: str
+    ) -> tuple[PublishedPort, ...]:
+        """Other wishes of a container that has ports: those that still meet a wish stay, all others are to be released
+        by the caller. Raises PortAllocated or PortInUse, and has changed nothing then."""
+        kept: list[PublishedPort] = []
+        missing: list[PortWish] = []
+        for wish in asked:
+            match = next((port for port in had if port not in kept and wish.is_met_by(port)), None)
+            if match is None:
+                missing.append(wish)
+            else:
+                kept.append(match)
+        return (*kept, *self.allocate(missing, address))
 
     def _allocate(self, wish: PortWish, address: str) -> PublishedPort:
         if wish.first == wish.last != 0:

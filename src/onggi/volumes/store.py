@@ -73,5 +73,12 @@ def used_by(connection: sqlite3.Connection, container_id: str) -> list[Volume]:
     return [_volume(row) for row in rows]
 
 
+def leave(connection: sqlite3.Connection, container_id: str, names: Iterable[str]) -> None:
+    """The container does not use these any more."""
+    connection.executemany(
+        "DELETE FROM volume_uses WHERE container_id = ? AND volume_name = ?", [(container_id, name) for name in names]
+    )
+
+
 def forget(connection: sqlite3.Connection, container_id: str) -> None:
     connection.execute("DELETE FROM volume_uses WHERE container_id = ?", (container_id,))

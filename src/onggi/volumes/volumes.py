@@ -329,6 +329,12 @@ class Volumes:
             await self._in_thread(self._driver.make, volume.name)
             await self._in_thread(self._driver.unmount, volume.name)
 
+    async def leave(self, container_id: str, points: Sequence[MountPoint]) -> None:
+        """A container that does not run mounts these no more: their volumes are free of it. Idempotent."""
+        names = [point.name for point in points if point.type == "volume"]
+        if names:
+            await self._database.write(lambda connection: store.leave(connection, container_id, names))
+
     async def forget(self, container_id: str, *, remove_anonymous: bool) -> None:
         """The container is gone: its volumes are free, its anonymous ones removed if asked. Idempotent."""
         used = self._database.read(lambda connection: store.used_by(connection, container_id))

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from onggi.engine.changing import Changes
 from onggi.engine.container_config import HostConfig, NetworkingConfig, Resources, RestartPolicy, docker_name
 
 
@@ -21,6 +22,8 @@ class CreateAnswer(msgspec.Struct, frozen=True, rename="pascal"):
 
 class UpdateRequest(Resources, frozen=True, rename=docker_name):
     restart_policy: RestartPolicy | None = None
+    changes: Changes | None = None
+    """Ours: what Docker lets nobody change."""
 
 
 class UpdateAnswer(msgspec.Struct, frozen=True, rename="pascal"):

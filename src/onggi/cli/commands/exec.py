@@ -28,6 +28,8 @@ def _body(found: "Arguments") -> "dict[str, Any]":
         "WorkingDir": found.text("workdir"),
         "Cmd": found.words[1:],
     }
+    if found.flag("end-with-client"):
+        body["EndsWithClient"] = True
     if found.given("env-file"):
         from onggi.cli.creation.environment import read
 

@@ -76,7 +76,8 @@ def restart(invocation: "Invocation", found: "Arguments") -> int:
 
 def kill(invocation: "Invocation", found: "Arguments") -> int:
     query = {"signal": found.text("signal")} if found.text("signal") else {}
-    requests = [(name, f"/containers/{name}/kill", dict(query)) for name in found.words]
+    what = "exec" if found.flag("exec") else "containers"
+    requests = [(name, f"/{what}/{name}/kill", dict(query)) for name in found.words]
     return _at_once(invocation.client, "POST", requests)
 
 

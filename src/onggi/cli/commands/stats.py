@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 HEADERS = {
     "Container": "CONTAINER", "ID": "CONTAINER ID", "Name": "NAME", "CPUPerc": "CPU %",
-    "MemUsage": "MEM USAGE / LIMIT", "MemPerc": "MEM %", "NetIO": "NET I/O", "BlockIO": "BLOCK I/O", "PIDs": "PIDS",
+    "MemUsage": "MEM USAGE / LIMIT", "MemPerc": "MEM %", "MemCache": "WITH CACHE / CACHE",
+    "NetIO": "NET I/O", "BlockIO": "BLOCK I/O", "PIDs": "PIDS",
 }  # fmt: skip
 COLUMNS = ("ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs")
 _INTERVAL_S = 0.5
@@ -53,6 +54,13 @@ def _memory(found: "dict[str, Any]") -> "tuple[float, float]":
     return (used - cache if cache < used else used), memory.get("limit") or 0
 
 
+def _with_cache(found: "dict[str, Any]") -> str:
+    memory = found.get("memory_stats") or {}
+    details = memory.get("stats") or {}
+    cache = details.get("total_cache", details.get("cache", details.get("file", 0)))
+    return f"{units.binary(memory.get('usage') or 0)} / {units.binary(cache)}"
+
+
 def _network(found: "dict[str, Any]") -> "tuple[int, int]":
     networks = (found.get("networks") or {}).values()
     return sum(network["rx_bytes"] for network in networks), sum(network["tx_bytes"] for network in networks)
@@ -78,7 +86,7 @@ def _memory_share(found: "dict[str, Any]") -> str:
     return f"{used / limit * 100 if limit else 0:.2f}%"
 
 
-def _row_type(*, whole: bool) -> RowType:
+def _row_type(*, whole: bool, cache: bool) -> RowType:
     def sampled(show: "Callable[[dict[str, Any]], str]", empty: str) -> "Callable[[Any], Any]":
         return lambda line: empty if line.found is None else show(line.found)
 
@@ -96,13 +104,17 @@ def _row_type(*, whole: bool) -> RowType:
         "BlockIO": sampled(lambda found: _two(_blocks(found)), _NOTHING),
         "PIDs": sampled(lambda found: str((found.get("pids_stats") or {}).get("current") or 0), _NOTHING),
     }
+    if cache:
+        fields["MemCache"] = sampled(_with_cache, f"{_NOTHING} / {_NOTHING}")
     return RowType("*container.statsContext", fields)
 
 
 def stats(invocation: "Invocation", found: "Arguments") -> int:
     client = invocation.client
     form = found.text("format") or invocation.config.text("statsFormat")
-    listing = Listing(_row_type(whole=found.flag("no-trunc")), HEADERS, COLUMNS)
+    cache = found.flag("cache")
+    rows = _row_type(whole=found.flag("no-trunc"), cache=cache)
+    listing = Listing(rows, HEADERS, (*COLUMNS[:5], "MemCache", *COLUMNS[5:]) if cache else COLUMNS)
     names = list(found.words)
     if not names:
         query = {"all": True} if found.flag("all") else {}

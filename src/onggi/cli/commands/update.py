@@ -1,4 +1,4 @@
-"""`update`: limits and restart policy of existing containers."""
+"""`update`: limits and restart policy of existing containers; environment, labels, ports and mounts as well."""
 
 import sys
 
@@ -22,11 +22,36 @@ _LIMITS = (
 )  # fmt: skip
 
 
+_CHANGES = (
+    ("env-add", "Env"), ("env-rm", "EnvRemove"), ("label-rm", "LabelsRemove"), ("mount-add", "Mounts"),
+    ("mount-rm", "MountsRemove"), ("publish-rm", "PortsRemove"), ("volume-add", "Binds"),
+)  # fmt: skip
+
+
+def _changes(found: "Arguments") -> "dict[str, Any]":
+    """What only Onggi changes of a container that exists."""
+    changes: dict[str, Any] = {key: found.values[option] for option, key in _CHANGES if found.given(option)}
+    if found.given("label-add"):
+        from onggi.cli.creation.request import pairs
+
+        changes["Labels"] = pairs(found.texts("label-add"))
+    if found.given("publish-add"):
+        from onggi.cli.creation import ports
+
+        host: dict[str, Any] = {}
+        ports.publish(found.texts("publish-add"), {}, host)
+        changes["PortBindings"] = host["PortBindings"]
+    return changes
+
+
 def update(invocation: "Invocation", found: "Arguments") -> int:
     if not found.values:
         raise Failure("you must provide one or more flags when using this command")
     body: dict[str, Any] = {key: found.values.get(option, empty) for option, key, empty in _LIMITS}
     body["RestartPolicy"] = restart_policy(found.text("restart"))
+    changes = _changes(found)
+    if changes:
+        body["Changes"] = changes
     warnings: list[str] = []
 
     def one(name: str) -> str:

@@ -111,14 +111,19 @@ def _exposed(text: str) -> "list[str]":
 def apply(found: "Arguments", config: "dict[str, Any]", host: "dict[str, Any]") -> None:
     """Fill in ExposedPorts and PortBindings."""
     exposed: dict[str, dict[str, str]] = {}
-    bindings: dict[str, list[dict[str, str]]] = {}
-    for text in [_plain(text) for text in found.texts("publish")]:
-        for port, binding in mappings(text):
-            exposed[port] = {}
-            bindings.setdefault(port, []).append(binding)
+    publish(found.texts("publish"), exposed, host)
     for text in found.texts("expose"):
         for port in _exposed(text):
             exposed[port] = {}
     if exposed:
         config["ExposedPorts"] = exposed
+
+
+def publish(texts: "list[str]", exposed: "dict[str, dict[str, str]]", host: "dict[str, Any]") -> None:
+    """Fill in PortBindings, and note the ports in `exposed`."""
+    bindings: dict[str, list[dict[str, str]]] = {}
+    for text in [_plain(text) for text in texts]:
+        for port, binding in mappings(text):
+            exposed[port] = {}
+            bindings.setdefault(port, []).append(binding)
     host["PortBindings"] = bindings

@@ -61,6 +61,11 @@ _HOST_VALUES = (
     ("volumes-from", "VolumesFrom"),
 )
 """Options whose value goes into HostConfig as it is."""
+_LABELS = (
+    ("depends-on", "io.onggi.depends-on"),
+    ("restart-unhealthy", "io.onggi.restart-unhealthy"),
+    ("wait-for-mount", "io.onggi.wait-for-mounts"),
+)
 _MAPS = frozenset(("Annotations", "Sysctls"))
 _WINDOWS = ("cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops")
 _HEALTH = ("health-cmd", "health-interval", "health-retries", "health-start-interval", "health-start-period",
@@ -223,6 +228,10 @@ def body(found: "Arguments", proxies: "Mapping[str, str] | None" = None) -> "dic
 
         config["Env"] = environment.variables(found, proxies or {})
         config["Labels"] = environment.labels(found)
+    for option, label in _LABELS:
+        if option in given:
+            value = "true" if given[option] is True else ",".join(found.texts(option))
+            config["Labels"] = {**(config.get("Labels") or {}), label: value}
     for option, key in (("cap-add", "CapAdd"), ("cap-drop", "CapDrop")):
         if option in given:
             host[key] = _capabilities(given[option])

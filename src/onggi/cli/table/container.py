@@ -87,6 +87,7 @@ COMMANDS = {
         arguments=(1, None),
         aliases=("container kill", "kill"),
         options=(("signal", "s", "string", "Signal to send to the container"),),
+        own=(("exec", "", "bool", "The words are IDs of execs (see ExecIDs in inspect): signal their processes"),),
     ),
     "container logs": Command(
         "container logs",
@@ -222,6 +223,7 @@ COMMANDS = {
             ("no-stream", "", "bool", "Disable streaming stats and only pull the first result"),
             ("no-trunc", "", "bool", "Do not truncate output"),
         ),
+        own=(("cache", "", "bool", "Show the memory with the cache, too, and the cache alone"),),
     ),
     "container stop": Command(
         "container stop",
@@ -280,6 +282,17 @@ COMMANDS = {
             ("memory-swap", "", "bytes:swap", "Swap limit equal to memory plus swap: -1 to enable unlimited swap"),
             ("pids-limit", "", "int", "Tune container pids limit (set -1 for unlimited)"),
             ("restart", "", "string", "Restart policy to apply when a container exits"),
+        ),
+        own=(
+            ("env-add", "", "list:env", "Add or change an environment variable, from the next start on"),
+            ("env-rm", "", "list", "Take an environment variable away, from the next start on"),
+            ("label-add", "", "list", "Add or change a label"),
+            ("label-rm", "", "list", "Take a label away"),
+            ("mount-add", "", "mount", "Add a mount (as run's --mount), from the next start on"),
+            ("mount-rm", "", "list", "Take away what is mounted on this path, from the next start on"),
+            ("publish-add", "", "list", "Publish a port, at once"),
+            ("publish-rm", "", "list", "Publish a port of the container (80, 53/udp) no more, at once"),
+            ("volume-add", "", "list", "Add a bind mount or volume (as run's --volume), from the next start on"),
         ),
     ),
     "container wait": Command(

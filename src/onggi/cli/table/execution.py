@@ -22,5 +22,13 @@ COMMANDS = {
             ("user", "u", "string", 'Username or UID (format: "<name|uid>[:<group|gid>]")'),
             ("workdir", "w", "string", "Working directory inside the container"),
         ),
+        own=(
+            (
+                "end-with-client",
+                "",
+                "bool",
+                "End the command when this client ends, unless it detached: by SIGHUP, 10 seconds later by SIGKILL",
+            ),
+        ),
     ),
 }

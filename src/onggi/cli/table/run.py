@@ -131,6 +131,28 @@ def _with(*own: "Option") -> "tuple[Option, ...]":
     return tuple(sorted((*_CREATE, *own)))
 
 
+_OWN: "tuple[Option, ...]" = (
+    (
+        "depends-on",
+        "",
+        "list",
+        "When the engine starts containers: after NAME[:started|healthy|completed] (label io.onggi.depends-on)",
+    ),
+    (
+        "restart-unhealthy",
+        "",
+        "bool",
+        "Restart the container when it becomes unhealthy (label io.onggi.restart-unhealthy)",
+    ),
+    (
+        "wait-for-mount",
+        "",
+        "list",
+        "When the engine starts containers: when this path is mounted (label io.onggi.wait-for-mounts)",
+    ),
+)
+"""Each gives the container a label, which other clients give it by --label."""
+
 COMMANDS = {
     "container run": Command(
         "container run",
@@ -146,6 +168,7 @@ COMMANDS = {
             ("pull", "", "string", 'Pull image before running ("always", "missing", "never") (default "missing")'),
             ("sig-proxy", "", "bool", "Proxy received signals to the process (default true)"),
         ),
+        own=_OWN,
     ),
     "container create": Command(
         "container create",
@@ -158,5 +181,6 @@ COMMANDS = {
         options=_with(
             ("pull", "", "string", 'Pull image before creating ("always", "|missing", "never") (default "missing")'),
         ),
+        own=_OWN,
     ),
 }

@@ -20,10 +20,20 @@ _ALL = Filters({})
 
 
 def routes(engine: "Engine") -> list[Route]:
-    async def images(request: web.Request) -> list[dict[str, Any]]:
-        version = api_version(request)
-        found = listed(engine.images, _ALL, all_images=True)
-        return [summary(engine.images, image, version, shared_size=True) for image in found]
+    async def images(request: web.Request) -> tuple[int, list[dict[str, Any]]]:
+        """All that images take of the disk, and each of them. Not the sizes of their files: what would be freed."""
+        version, usage = api_version(request), await engine.images.usage()
+        found = []
+        for image in listed(engine.images, _ALL, all_images=True):
+            shown = summary(engine.images, image, version, shared_size=False)
+            own = usage.images.get(image.image.id)
+            if own is None:
+                continue  # it came after it was measured
+            shown |= {"Size": own.bytes, "SharedSize": own.shared_bytes}
+            if "VirtualSize" in shown:
+                shown["VirtualSize"] = own.bytes
+            found.append(shown)
+        return usage.total_bytes, found
 
     async def containers() -> list[dict[str, Any]]:
         found = []
@@ -49,8 +59,7 @@ def routes(engine: "Engine") -> list[Route]:
         chosen = frozenset(wanted or _TYPES)
         document: dict[str, Any] = {"LayersSize": 0, "Images": None, "Containers": None, "Volumes": None}
         if "image" in chosen:
-            document["LayersSize"] = engine.images.layers_bytes()
-            document["Images"] = await images(request)
+            document["LayersSize"], document["Images"] = await images(request)
         if "container" in chosen:
             document["Containers"] = await containers()
         if "volume" in chosen:

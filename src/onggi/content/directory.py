@@ -14,7 +14,7 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -67,6 +67,22 @@ class DirectoryStore:
             self._path(digest).unlink()
         except FileNotFoundError as error:
             raise BlobUnknown(digest) from error
+
+    def disk_bytes(self) -> Mapping[Digest | None, int]:
+        found: dict[Digest | None, int] = {}
+        for algorithm in os.scandir(self._blobs):
+            for entry in os.scandir(algorithm):
+                try:
+                    found[Digest(f"{algorithm.name}:{entry.name}")] = entry.stat(follow_symlinks=False).st_blocks * 512
+                except (FileNotFoundError, InvalidDigest):
+                    continue  # deleted since the listing, or no blob of ours
+        found[None] = 0
+        for entry in os.scandir(self._ingests):
+            try:
+                found[None] += entry.stat(follow_symlinks=False).st_blocks * 512
+            except FileNotFoundError:
+                continue  # committed or dropped since the listing
+        return found
 
     def expire(self, age: timedelta) -> int:
         expired, oldest = 0, time.time() - age.total_seconds()

@@ -3,7 +3,7 @@
 All calls block on the disk: callers on an event loop use an executor. Implementations: `directory.DirectoryStore`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -105,6 +105,9 @@ class Manager(Protocol):
 
     def delete(self, digest: Digest) -> None:
         """Raises BlobUnknown."""
+
+    def disk_bytes(self) -> Mapping[Digest | None, int]:
+        """What each blob takes of the disk; under None what is on its way, or was left there."""
 
     def expire(self, age: timedelta) -> int:
         """Drop ingests that nobody has written for `age`; gives their number."""

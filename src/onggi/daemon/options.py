@@ -6,6 +6,7 @@ An option given both on the command line and in the file is refused, as dockerd 
 import argparse
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import AddressValueError, IPv4Interface, IPv4Network, NetmaskValueError
@@ -82,6 +83,9 @@ OPTIONS = (
     Option("https-proxy", "https-proxy", "HTTPS proxy URL to use for outgoing traffic"),
     Option("no-proxy", "no-proxy", "Comma-separated list of hosts or IP addresses for which the proxy is skipped"),
     Option("max-decompression-ratio", "max-decompression-ratio", "Refuse layers that unpack to more times their size"),
+    Option("image-max-age", "image-max-age", "Remove images that no container has had for so long"),
+    Option("image-max-size", "image-max-size", "Remove unused images while images take more of the disk"),
+    Option("image-min-free", "image-min-free", "Remove unused images while less of the disk is free"),
     Option("max-concurrent-downloads", "max-concurrent-downloads", "Set the max concurrent downloads"),
     Option("max-concurrent-uploads", "max-concurrent-uploads", "Set the max concurrent uploads"),
     Option("log-driver", "log-driver", "Default driver for container logs"),
@@ -106,7 +110,8 @@ OPTIONS = (
 BY_KEY = {option.key: option for option in OPTIONS}
 _PROXY_KEYS = frozenset({"http-proxy", "https-proxy", "no-proxy"})
 LEVELS = ("debug", "info", "warn", "error", "fatal")
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_SPAN = re.compile(r"(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?", re.ASCII)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -195,11 +200,21 @@ def _number(key: str, value: object, *, least: int = 0) -> int:
 def _size(key: str, value: object) -> int:
     """As docker/go-units: a number, then b, k, m or g, alone or as kb, kib."""
     text = str(value).lower()
-    digits = text.rstrip("bikmg")
+    digits = text.rstrip("bikmgt")
     unit = _UNITS.get(text[len(digits) :].removesuffix("ib").removesuffix("b"))
     if unit is None or not (digits.isascii() and digits.isdigit()):
         raise InvalidParameter(f'invalid size "{value}" for {key}: use a number with b, k, m or g, as in 64m')
     return int(digits) * unit
+
+
+def _span(key: str, value: object) -> float:
+    """Seconds, of days, hours, minutes and seconds: 30d, 12h30m. 0 is none."""
+    text = str(value)
+    match = _SPAN.fullmatch("0s" if text == "0" else text)
+    if match is None or not text:
+        raise InvalidParameter(f'invalid span "{value}" for {key}: use days, hours, minutes, seconds, as in 30d or 12h')
+    days, hours, minutes, seconds = (int(number or 0) for number in match.groups())
+    return days * 86400 + hours * 3600 + minutes * 60 + seconds
 
 
 def _texts(key: str, value: object) -> tuple[str, ...]:
@@ -310,6 +325,9 @@ SETTINGS: dict[str, tuple[str, Callable[[str, object], object]]] = {
     "https-proxy": ("https_proxy", lambda _, value: str(value)),
     "no-proxy": ("no_proxy", lambda _, value: str(value)),
     "max-decompression-ratio": ("max_decompression_ratio", _number),
+    "image-max-age": ("image_max_age_s", _span),
+    "image-max-size": ("image_max_bytes", _size),
+    "image-min-free": ("image_min_free_bytes", _size),
     "max-concurrent-downloads": ("max_concurrent_downloads", lambda key, value: _number(key, value, least=1)),
     "max-concurrent-uploads": ("max_concurrent_uploads", lambda key, value: _number(key, value, least=1)),
     "log-driver": ("log_driver", lambda _, value: str(value)),

@@ -6,7 +6,7 @@ async with Engine(settings) as engine:
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -17,6 +17,7 @@ from onggi.engine.containers import Containers
 from onggi.engine.copying import Copying
 from onggi.engine.events import Events
 from onggi.engine.execs import Execs
+from onggi.engine.image_cleanup import ImageCleanup
 from onggi.engine.lifecycle import is_running
 from onggi.engine.logs import Logs
 from onggi.engine.settings import Settings
@@ -69,6 +70,7 @@ class Engine:
         self._stack = AsyncExitStack()
         self._work: set[asyncio.Task[Any]] = set()
         """Transitions: awaited when the engine is left."""
+        self.image_cleanup = ImageCleanup(self)
         self._watchers: set[asyncio.Task[Any]] = set()
         """What waits for containers: cancelled when the engine is left."""
 
@@ -84,7 +86,7 @@ class Engine:
             self.database = await enter(Database(settings.data_root / "state.db", owned=owned))
             self.journal = Journal(self.database)
             self.events = await enter(Events(self.database))
-            publish = self.events.publish
+            publish = self._publish
             self.containers = Containers(self)
             blobs = DirectoryStore(settings.data_root / "content")
             self.images = await enter(Images(
@@ -112,6 +114,8 @@ class Engine:
             self.system_info = SystemInfo(self)
             self._stack.push_async_callback(self._stop_work)
             await reconcile.reconcile(self)
+            if self.image_cleanup.wanted:
+                self.spawn(self.image_cleanup.run(), name="clean up images")
         except BaseException:
             await self._stack.aclose()
             raise
@@ -147,6 +151,10 @@ class Engine:
             for container in self.containers.all()
             if container.image_id == str(image_id)
         ]
+
+    def _publish(self, kind: str, action: str, actor: str, attributes: Mapping[str, str], /) -> None:
+        self.events.publish(kind, action, actor, attributes)
+        self.image_cleanup.heard(kind, action)
 
     def _detached(self, container_id: str, exec_id: str) -> None:
         container = self.containers.get(container_id)

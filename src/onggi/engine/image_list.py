@@ -9,7 +9,7 @@ from onggi.engine.filters import Filters
 from onggi.engine.pruning import moment
 from onggi.errors import Conflict, InvalidParameter, NotFound
 from onggi.images.image import Image
-from onggi.images.removal import Removed
+from onggi.images.removal import Removal, Removed
 from onggi.oci.pattern import Pattern
 from onggi.oci.reference import Reference
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from onggi.images.images import Images
 
 FILTERS = frozenset({"dangling", "label", "before", "since", "reference", "until"})
-PRUNE_FILTERS = frozenset({"dangling", "label", "label!", "until"})
+PRUNE_FILTERS = frozenset({"dangling", "label", "label!", "until", "last-used"})
 _NEVER = datetime.fromtimestamp(0, UTC)
 
 
@@ -76,10 +76,14 @@ def _created(image: Image) -> datetime:
     return image.created_at or _NEVER
 
 
-def _until(filters: Filters) -> float | None:
-    limits = filters["until"]
+def last_use(image: Image) -> datetime:
+    return image.last_used_at or _NEVER
+
+
+def _until(filters: Filters, name: str = "until") -> float | None:
+    limits = filters[name]
     if len(limits) > 1:
-        raise InvalidParameter("more than one until filter specified")
+        raise InvalidParameter(f"more than one {name} filter specified")
     return moment(limits[0]) if limits else None
 
 
@@ -89,7 +93,7 @@ async def prune(images: "Images", filters: Filters) -> tuple[Sequence[Removed], 
     Raises InvalidParameter.
     """
     only_dangling = filters.flag("dangling", default=True)
-    until = _until(filters)
+    until, last_used = _until(filters), _until(filters, "last-used")
     records: list[Removed] = []
     freed = 0
     for image in images.all():
@@ -97,18 +101,26 @@ async def prune(images: "Images", filters: Filters) -> tuple[Sequence[Removed], 
         if (
             images.containers_of(image)
             or (until is not None and _created(image).timestamp() >= until)
+            or (last_used is not None and last_use(image).timestamp() >= last_used)
             or not filters.labels("label", labels)
             or (filters.has("label!") and filters.labels("label!", labels))
             or (image.names and only_dangling)
         ):
             continue
-        for name in [*(name.familiar for name in (*image.names, *image.digests))] or [str(image.id)]:
-            try:
-                removal = await images.remove(name)
-            except (Conflict, NotFound):
-                continue  # used or removed since, or the base of another image: not unused
+        for removal in await remove_unused(images, image):
             records += removal.records
             freed += removal.freed_bytes
-    if until is None and not filters.has("label") and not filters.has("label!"):
+    if until is None and last_used is None and not filters.has("label") and not filters.has("label!"):
         await images.sweep()
     return records, freed
+
+
+async def remove_unused(images: "Images", image: Image) -> Sequence[Removal]:
+    """Name by name, so that what is used since, or is the base of another image, stays."""
+    removals = []
+    for name in [*(name.familiar for name in (*image.names, *image.digests))] or [str(image.id)]:
+        try:
+            removals.append(await images.remove(name))
+        except (Conflict, NotFound):
+            continue
+    return removals

@@ -55,6 +55,12 @@ class Settings:
     """Proxies for what the engine itself fetches: pulls, pushes, searches, `import URL`. Containers do not see them."""
     max_decompression_ratio: int = 500
     """So many times its size a layer may unpack to, beyond the first GiB; 0: any."""
+    image_max_age_s: float = 0
+    """An image that no container has had for so long is removed; 0: never."""
+    image_max_bytes: int = 0
+    """While images take more of the disk, unused ones are removed, used longest ago first; 0: no bound."""
+    image_min_free_bytes: int = 0
+    """While less of the disk is free, unused images are removed; 0: none is."""
     max_concurrent_downloads: int = 4
     max_concurrent_uploads: int = 5
     log_driver: str = "json-file"

@@ -41,6 +41,8 @@ class Image:
     created_at: datetime | None
     tagged_at: datetime | None
     """When it last got a name."""
+    last_used_at: datetime | None
+    """When it came here, or a container was last made of it or removed."""
 
     @property
     def repo_tags(self) -> Sequence[str]:

@@ -20,6 +20,7 @@ from onggi.images.removal import ContainerUse, Removal, Removed, chains
 from onggi.images.rubbish import Rubbish
 from onggi.images.snapshot import Snapshots
 from onggi.images.unpack import Unpacking
+from onggi.images.usage import Usage, measure
 from onggi.images.worker_process import Integrity, WorkerProcess
 from onggi.linux.fd import Fd
 from onggi.linux.tree import sync_file_system
@@ -123,9 +124,9 @@ class Images:
         """Bytes of the files of each layer, lowest first."""
         return [layer.size_bytes for layer in self._layers(image) if not layer.key.startswith("chain:")]
 
-    def layers_bytes(self) -> int:
-        """Bytes of the files of all layers here, each counted once."""
-        return self._database.read(layers.total_bytes)
+    async def usage(self) -> Usage:
+        """What images take of the disk."""
+        return await measure(self.data_root, self._database, self.blobs)
 
     def tar_sizes(self, image: Image) -> Sequence[int]:
         """Bytes of each layer's tar, lowest first."""

@@ -100,12 +100,6 @@ def add(connection: sqlite3.Connection, layer: Layer) -> bool:
     return True
 
 
-def total_bytes(connection: sqlite3.Connection) -> int:
-    """Of the files of all layers, each once."""
-    total: int = connection.execute("SELECT coalesce(sum(size_bytes), 0) FROM layers").fetchone()[0]
-    return total
-
-
 def use(connection: sqlite3.Connection, user_id: str, keys: Sequence[str]) -> None:
     """`user_id` is stacked of these, lowest first."""
     connection.executemany(

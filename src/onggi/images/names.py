@@ -77,6 +77,7 @@ def _image(connection: sqlite3.Connection, row: sqlite3.Row) -> Image:
         parent=row["parent"],
         created_at=parse_time(row["created_at"]),
         tagged_at=parse_time(row["tagged_at"]),
+        last_used_at=parse_time(row["last_used_at"]),
     )
 
 
@@ -204,7 +205,7 @@ def take_name(connection: sqlite3.Connection, reference: Reference) -> None:
 
 
 def note_use(connection: sqlite3.Connection, image_id: str, now: str) -> None:
-    """A container was made of the image."""
+    """A container was made of the image, or removed."""
     connection.execute("UPDATE images SET last_used_at = ? WHERE id = ?", (now, image_id))
 
 

@@ -146,10 +146,11 @@ class Snapshots:
         """
         directories = [*beside]
         row = connection.execute(
-            "DELETE FROM snapshots WHERE container_id = ? RETURNING directory", (container_id,)
+            "DELETE FROM snapshots WHERE container_id = ? RETURNING directory, image_id", (container_id,)
         ).fetchone()
         if row is not None:
             directories.append(row["directory"])
+            names.note_use(connection, row["image_id"], datetime.now(UTC).isoformat())
         directories += layers.release(connection, _user(container_id))
         rubbish.record(connection, directories)
         return directories

@@ -143,6 +143,7 @@ MIGRATIONS: list[str] = [
         PRIMARY KEY (container_id, volume_name)
     ) STRICT;
     """,
+    "ALTER TABLE layers ADD COLUMN disk_bytes INTEGER;",
 ]
 
 

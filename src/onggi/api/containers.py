@@ -1,5 +1,8 @@
 """/containers: create, list, inspect, and the verbs that change a state. Streams are in attach.py, logs.py, exec.py."""
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, get_args
 
 import msgspec
@@ -25,8 +28,13 @@ from onggi.errors import InvalidParameter, System
 from onggi.oci.platform import parse_platform
 
 if TYPE_CHECKING:
+    from onggi.engine.container import WaitResult
     from onggi.engine.engine import Engine
 
+START_AND_WAIT = "Onggi-Wait"
+"""Header of a start: a wait's condition."""
+TRACE = "Onggi-Trace"
+"""Header of a start that asks for its phases, and of the answer that tells them (as Server-Timing does)."""
 _CONDITIONS: dict[str, WaitCondition] = {text: text for text in get_args(WaitCondition)}
 
 
@@ -102,8 +110,20 @@ class _Containers:
         return json_response(document)
 
     async def start(self, request: web.Request) -> web.StreamResponse:
-        await self._containers.start(_name(request))
-        return no_content()
+        """Our own command line may ask with it for what others ask a `wait` for: start when it has attached (which it
+        does on another connection), then tell the end. One request less for a run, and one way there and back."""
+        condition = request.headers.get(START_AND_WAIT)
+        if condition is None:
+            return web.Response(status=204, headers=await self._start(request))
+        with self._ending(_name(request), condition) as ending:
+            await self._containers.attached(_name(request))
+            return await _tell_end(request, ending, await self._start(request))
+
+    async def _start(self, request: web.Request) -> dict[str, str]:
+        """Returns the trace, as a header, if it was asked for."""
+        traced = TRACE in request.headers
+        phases = await self._containers.start(_name(request), traced=traced)
+        return {TRACE: ", ".join(f"{name};dur={took_ns / 1e6:.3f}" for name, took_ns in phases)} if traced else {}
 
     async def stop(self, request: web.Request) -> web.StreamResponse:
         signal, grace_s = request.query.get("signal", ""), grace(request.query.get("t"))
@@ -141,21 +161,19 @@ class _Containers:
         return json_response(UpdateAnswer(list(warnings)))
 
     async def wait(self, request: web.Request) -> web.StreamResponse:
-        text = request.query.get("condition", "not-running") or "not-running"
-        if text not in _CONDITIONS:
-            raise InvalidParameter(f'invalid condition: "{text}"')
-        ending = self._containers.wait(_name(request), _CONDITIONS[text])
+        with self._ending(_name(request), request.query.get("condition", "") or "not-running") as ending:
+            # The head at once: a client starts the container only when it knows that its wait is heard.
+            return await _tell_end(request, ending, {})
+
+    @contextmanager
+    def _ending(self, name: str, condition: str) -> "Iterator[asyncio.Future[WaitResult]]":
+        if condition not in _CONDITIONS:
+            raise InvalidParameter(f'invalid condition: "{condition}"')
+        ending = self._containers.wait(name, _CONDITIONS[condition])
         try:
-            response = web.StreamResponse(headers={"Content-Type": "application/json"})
-            # At once: the command line starts the container only when it knows that its wait is heard.
-            await response.prepare(request)
-            await response.write(b"")
-            result = await ending
+            yield ending
         finally:
             ending.cancel()
-        answer = WaitAnswer(result.exit_code, WaitError(result.error) if result.error else None)
-        await response.write(msgspec.json.encode(answer) + b"\n")
-        return response
 
     async def remove(self, request: web.Request) -> web.StreamResponse:
         name, alias = _name(request), request.match_info.get("alias", "")
@@ -173,3 +191,16 @@ class _Containers:
 
     async def prune(self, request: web.Request) -> web.StreamResponse:
         return json_response(await self._containers.prune(_filters(request, pruning.FILTERS)))
+
+
+async def _tell_end(
+    request: web.Request, ending: "asyncio.Future[WaitResult]", headers: dict[str, str]
+) -> web.StreamResponse:
+    """Answer with the head now, and with the exit status when the container has ended."""
+    response = web.StreamResponse(headers={"Content-Type": "application/json", **headers})
+    await response.prepare(request)
+    await response.write(b"")
+    result = await ending
+    answer = WaitAnswer(result.exit_code, WaitError(result.error) if result.error else None)
+    await response.write(msgspec.json.encode(answer) + b"\n")
+    return response

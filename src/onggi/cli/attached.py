@@ -2,14 +2,14 @@
 
 import sys
 
-from onggi.cli.failure import Failure
+from onggi.cli.failure import Failure, ResponseError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from onggi.cli.connection import Client
+    from onggi.cli.connection import Client, Connection, Response
     from onggi.cli.trace import Trace
 
 
@@ -30,6 +30,10 @@ def require_terminal() -> None:
         raise Failure("the input device is not a TTY")
 
 
+def _as_it_is(failure: Failure) -> Failure:
+    return failure
+
+
 class Attached:
     """One container to attach to. `keys` are the detach keys as the user wrote them, "" for Docker's."""
 
@@ -45,11 +49,14 @@ class Attached:
         self._keys = keys
         self._proxy = proxy
 
-    def carry(self, begin: "Callable[[], None]", *, condition: str, trace: "Trace | None" = None) -> int:
-        """Attach, wait, call `begin`, and carry the streams. Returns the container's exit status, 0 after a detach.
+    def carry(
+        self, *, condition: str, starts: bool = True, refusal: "Callable[[Failure], Failure]" = _as_it_is,
+        trace: "Trace | None" = None,
+    ) -> int:  # fmt: skip
+        """Attach, wait, start the container if it `starts`, and carry the streams. Returns the container's exit status,
+        0 after a detach. Raises what `refusal` makes of a start's failure.
 
-        Attach and wait are both asked for before either answer is read, and both are heard before `begin` starts the
-        container: no byte and no exit status can be missed.
+        No byte and no exit status can be missed: the container starts only when attach and wait are both heard.
         """
         from onggi.cli import signals as numbers
         from onggi.cli import terminal
@@ -66,18 +73,14 @@ class Attached:
             query["detachKeys"] = self._keys
         with Signals(caught) as signals:
             stream = client.upgrade(f"{self._path}/attach", query)
-            ended = client.begin("POST", f"{self._path}/wait", {"condition": condition})
-            client.upgraded(stream)
-            waiting = client.finish(ended)
-            if trace:
-                trace.mark("attach")
             try:
-                begin()
-            except Failure:
+                if starts and client.onggi:
+                    waiting = self._start_and_wait(stream, condition, trace)
+                else:
+                    waiting = self._wait_and_start(stream, condition, trace, starts=starts)
+            except ResponseError as error:
                 stream.close()
-                if condition == "removed":
-                    waiting.read()
-                raise
+                raise refusal(error) from None
             forwarder = Forwarder(client, self._path, window=bool(window))
             if window:
                 forwarder.resize()
@@ -89,10 +92,45 @@ class Attached:
                 keys=terminal.detach_keys(self._keys) if self._keys else terminal.DEFAULT_KEYS,
                 signals=signals,
                 on_signal=forwarder,
-                ended=ended,
+                ended=waiting.connection,
             )
             if not session.carry():
                 return 0
             if trace:
                 trace.mark("streams")
             return exit_status(waiting.json())
+
+    def _start_and_wait(self, stream: "Connection", condition: str, trace: "Trace | None") -> "Response":
+        """An engine of ours starts when the attach has been heard, and tells the end in the answer to the start."""
+        client = self._client
+        headers = {"Onggi-Wait": condition, **({"Onggi-Trace": "1"} if trace else {})}
+        started = client.begin("POST", f"{self._path}/start", headers=headers)
+        client.upgraded(stream)
+        if trace:
+            trace.mark("attach")
+        waiting = client.finish(started)
+        if trace:
+            trace.mark("start", waiting.headers.get("onggi-trace", ""))
+        return waiting
+
+    def _wait_and_start(
+        self, stream: "Connection", condition: str, trace: "Trace | None", *, starts: bool
+    ) -> "Response":
+        """Attach and wait are both asked for before either answer is read, and both are heard before the start."""
+        client = self._client
+        ended = client.begin("POST", f"{self._path}/wait", {"condition": condition})
+        client.upgraded(stream)
+        waiting = client.finish(ended)
+        if trace:
+            trace.mark("attach")
+        if not starts:
+            return waiting
+        try:
+            client.post(f"{self._path}/start")
+        except ResponseError:
+            if condition == "removed":
+                waiting.read()
+            raise
+        if trace:
+            trace.mark("start")
+        return waiting

@@ -205,7 +205,7 @@ class Response:
 class Client:
     """Speaks to one engine. `prefix` is "/v1.51" where a version is demanded, else "": the engine's newest."""
 
-    __slots__ = ("_idle", "address", "debug", "headers", "prefix")
+    __slots__ = ("_idle", "address", "debug", "headers", "onggi", "prefix")
 
     def __init__(self, address: "Address", *, version: str = "", headers: "Mapping[str, str] | None" = None) -> None:
         self.address = address
@@ -213,6 +213,8 @@ class Client:
         self.headers = dict(headers or {})
         self.debug = False
         """Tell on stderr what is asked and answered (-D)."""
+        self.onggi = False
+        """It is an engine of ours that has answered, not a dockerd."""
         self._idle: Connection | None = None
 
     def connect(self) -> Connection:
@@ -316,6 +318,7 @@ class Client:
             raise Failure("the daemon closed the connection before it answered") from None
         if self.debug:
             sys.stderr.write(f"DEBUG: {self.address.text}: answered with status {response.status}\n")
+        self.onggi = response.headers.get("server", "").startswith("Onggi/")
         if response.status >= 400:
             raise ResponseError(response.status, _message(response))
         return response

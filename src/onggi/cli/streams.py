@@ -177,7 +177,7 @@ class Session:
         ended = self._ended.fileno() if self._ended else -1
         if self._connection.ahead:
             output.write(self._connection.receive())
-        over = False
+        over = bool(self._ended and self._ended.ahead)  # it came together with the head of the answer
         while True:
             waited = [number for number in (socket, source, wake, ended) if number >= 0]
             pending = getattr(self._connection.socket, "pending", None)  # TLS has read ahead of us

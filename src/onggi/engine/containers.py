@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from onggi.oci.platform import Platform
     from onggi.runtime.runtime import Attachment
 
+_ATTACH_S = 30.0
 WaitCondition = Literal["not-running", "next-exit", "removed"]
 
 
@@ -150,8 +151,10 @@ class Containers:
 
     # Changing its state
 
-    async def start(self, name: str) -> None:
-        await self._engine.run(starting.start(self._engine, self.get(name)), name=f"start {name}")
+    async def start(self, name: str, *, traced: bool = False) -> starting.Phases:
+        """Returns what its phases took, if asked."""
+        work = starting.start(self._engine, self.get(name), traced=traced)
+        return await self._engine.run(work, name=f"start {name}")
 
     async def stop(self, name: str, *, signal: str = "", grace_s: int | None = None) -> None:
         work = stopping.stop(self._engine, self.get(name), text=signal, grace_s=grace_s)
@@ -202,7 +205,18 @@ class Containers:
                 await self._engine.runtime.attach(container.id, attachment)
             else:
                 container.waiting = [*still_there(container.waiting), attachment]
+                container.attached.happened(None)
         self._engine.events.publish("container", "attach", container.id, container.attributes())
+
+    async def attached(self, name: str) -> None:
+        """Wait until a client has attached for the next start. Raises Conflict when none comes."""
+        container = self.get(name)
+        try:
+            async with asyncio.timeout(_ATTACH_S):
+                while not container.waiting:
+                    await container.attached.next()
+        except TimeoutError:
+            raise Conflict(f"nobody has attached to container {container.id} within {_ATTACH_S:.0f} s") from None
 
     async def resize(self, name: str, rows: int, columns: int) -> None:
         container = self.get(name)

@@ -33,4 +33,4 @@ def attach(invocation: "Invocation", found: "Arguments") -> int:
         keys=found.text("detach-keys") or invocation.config.text("detachKeys"),
         proxy=found.flag("sig-proxy", default=True),
     )
-    return attached.carry(lambda: None, condition="not-running")
+    return attached.carry(condition="not-running", starts=False)

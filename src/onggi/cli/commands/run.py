@@ -58,6 +58,8 @@ def run(invocation: "Invocation", found: "Arguments") -> int:
         sys.stdout.write(container + "\n")
         sys.stdout.flush()
         _start(invocation.client, container, trace)
+        if trace:
+            trace.print()
         return 0
     return _attached(invocation, found, container, body, trace)
 
@@ -97,9 +99,8 @@ def _attached(
 ) -> int:
     from onggi.cli.attached import Attached
 
-    client = invocation.client
     attached = Attached(
-        client,
+        invocation.client,
         container,
         tty=body["Tty"],
         streams={name for name in ("stdin", "stdout", "stderr") if body[f"Attach{name.capitalize()}"]},
@@ -107,7 +108,7 @@ def _attached(
         proxy=found.flag("sig-proxy", default=True),
     )
     condition = "removed" if found.flag("rm") else "next-exit"
-    status = attached.carry(lambda: _start(client, container, trace), condition=condition, trace=trace)
+    status = attached.carry(condition=condition, refusal=run_failure, trace=trace)
     if trace:
         trace.mark("wait")
         trace.print()

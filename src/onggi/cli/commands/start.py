@@ -38,11 +38,7 @@ def start(invocation: "Invocation", found: "Arguments") -> int:
         proxy=found.flag("sig-proxy", default=True),
     )
     condition = "removed" if details["HostConfig"].get("AutoRemove") else "next-exit"
-
-    def begin() -> None:
-        client.post(f"/containers/{identity}/start")
-
-    return attached.carry(begin, condition=condition)
+    return attached.carry(condition=condition)
 
 
 def _all(invocation: "Invocation", found: "Arguments") -> int:

@@ -1,8 +1,7 @@
 """Where the engine is: -H, ONGGI_HOST, DOCKER_HOST, a context, or the default socket, in that order."""
 
-import os
-
 from onggi.cli.failure import Failure
+from onggi.cli.system import environment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,14 +77,14 @@ def _refuse_options(text: str, what: str) -> None:
 
 def _tls(config: "Config", given: "dict[str, str]") -> "Tls | None":
     """TLS from --tls… and DOCKER_TLS…; None where neither asks for it."""
-    verify = given.get("tlsverify", "true" if os.environ.get("DOCKER_TLS_VERIFY") else "") == "true"
-    if not verify and given.get("tls", "true" if os.environ.get("DOCKER_TLS") else "") != "true":
+    verify = given.get("tlsverify", "true" if environment("DOCKER_TLS_VERIFY") else "") == "true"
+    if not verify and given.get("tls", "true" if environment("DOCKER_TLS") else "") != "true":
         return None
-    folder = os.environ.get("DOCKER_CERT_PATH") or config.folder
+    folder = environment("DOCKER_CERT_PATH") or config.folder
     return Tls(
-        given.get("tlscacert") or os.path.join(folder, "ca.pem"),
-        given.get("tlscert") or os.path.join(folder, "cert.pem"),
-        given.get("tlskey") or os.path.join(folder, "key.pem"),
+        given.get("tlscacert") or f"{folder}/ca.pem",
+        given.get("tlscert") or f"{folder}/cert.pem",
+        given.get("tlskey") or f"{folder}/key.pem",
         verify=verify,
     )
 
@@ -102,9 +101,9 @@ def context_name(config: "Config", given: "dict[str, str]") -> str:
     """Which context is current: "default" wherever an address is given directly."""
     if given.get("context"):
         return given["context"]
-    if given.get("host") or os.environ.get("ONGGI_HOST") or os.environ.get("DOCKER_HOST"):
+    if given.get("host") or environment("ONGGI_HOST") or environment("DOCKER_HOST"):
         return "default"
-    return os.environ.get("DOCKER_CONTEXT") or config.text("currentContext") or "default"
+    return environment("DOCKER_CONTEXT") or config.text("currentContext") or "default"
 
 
 def find(config: "Config", given: "dict[str, str]") -> Address:
@@ -116,5 +115,5 @@ def find(config: "Config", given: "dict[str, str]") -> Address:
         from onggi.cli.contexts import address_of
 
         return address_of(config, name)
-    host = given.get("host") or os.environ.get("ONGGI_HOST") or os.environ.get("DOCKER_HOST") or ""
+    host = given.get("host") or environment("ONGGI_HOST") or environment("DOCKER_HOST") or ""
     return parse(host, _tls(config, given))

@@ -1,7 +1,6 @@
 """The client's configuration file, ~/.docker/config.json, shared with the docker CLI."""
 
-import os
-
+from onggi.cli import system
 from onggi.cli.failure import Failure
 from onggi.jsontext import loads
 
@@ -11,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def default_folder() -> str:
-    return os.environ.get("DOCKER_CONFIG") or os.path.join(os.path.expanduser("~"), ".docker")
+    return system.environment("DOCKER_CONFIG") or f"{system.home()}/.docker"
 
 
 class Config:
@@ -23,7 +22,7 @@ class Config:
         self.folder = folder or default_folder()
         self.values: dict[str, Any] = {}
         try:
-            descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
+            descriptor = system.open_file(self.path, system.O_RDONLY | system.O_BINARY)
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
@@ -39,7 +38,7 @@ class Config:
 
     @property
     def path(self) -> str:
-        return os.path.join(self.folder, "config.json")
+        return f"{self.folder}/config.json"
 
     def text(self, key: str) -> str:
         value = self.values.get(key)
@@ -51,6 +50,8 @@ class Config:
 
     def save(self) -> None:
         """Write the file: 0600, atomically, through a symbolic link if the path is one."""
+        import os
+
         from onggi.cli.files import write_private
         from onggi.template.json import indented
         from onggi.template.values import Struct

@@ -5,9 +5,9 @@
 A command's function is named by its row ("onggi.cli.commands.run:run") and gets an Invocation and its Arguments.
 """
 
-import os
 import sys
 
+from onggi.cli import system
 from onggi.cli.command import Command
 from onggi.cli.failure import PROGRAM, Failure, UsageError
 from onggi.cli.table import ALIASES, FAMILIES, GROUPS, PROGRAMS
@@ -85,7 +85,7 @@ class Invocation:
 
         headers = {name: str(value) for name, value in self.config.table("HttpHeaders").items()}
         where = address.find(self.config, self.given)
-        client = Client(where, version=os.environ.get("DOCKER_API_VERSION", ""), headers=headers)
+        client = Client(where, version=system.environment("DOCKER_API_VERSION") or "", headers=headers)
         client.debug = self.given.get("debug") == "true" or self.given.get("log-level") in ("debug", "trace")
         return client
 
@@ -196,7 +196,7 @@ def _die_of(number: int) -> int:
     from onggi.cli import signals
 
     signals.handle(number, signals.default)
-    os.kill(os.getpid(), number)
+    system.kill(system.getpid(), number)
     return 128 + number
 
 
@@ -227,4 +227,4 @@ def run_and_exit(words: "Sequence[str]") -> None:
     """`main` for scripts/onggi. Leaves without tearing the interpreter down, which would cost a millisecond."""
     status = main(words)
     sys.stderr.flush()
-    os._exit(status)
+    system.exit_now(status)

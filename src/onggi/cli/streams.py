@@ -4,10 +4,9 @@ Everything is waited for at one place (`select.poll`, on Windows `select.select`
 seen wherever the client waits: the wake-up descriptor of `signals.Signals` is among what is waited for.
 """
 
-import os
 import sys
 
-from onggi.cli import terminal
+from onggi.cli import system, terminal
 from onggi.cli.failure import Failure
 
 TYPE_CHECKING = False
@@ -35,9 +34,9 @@ class Signals:
     def __enter__(self) -> "Signals":
         from onggi.cli import signals
 
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._reader, False)
-        os.set_blocking(self._writer, False)
+        self._reader, self._writer = system.pipe()
+        system.set_blocking(self._reader, False)
+        system.set_blocking(self._writer, False)
         self._wake = signals.wake(self._writer)
         for number in self._wanted:
             self._before[number] = signals.handle(number, lambda number, frame: None)
@@ -49,15 +48,15 @@ class Signals:
         for number, handler in self._before.items():
             signals.handle(number, handler)  # type: ignore[arg-type]
         signals.wake(self._wake)
-        os.close(self._reader)
-        os.close(self._writer)
+        system.close(self._reader)
+        system.close(self._writer)
 
     def fileno(self) -> int:
         return self._reader
 
     def arrived(self) -> "list[int]":
         try:
-            return [number for number in os.read(self._reader, 512) if number in self._before]
+            return [number for number in system.read(self._reader, 512) if number in self._before]
         except BlockingIOError:
             return []
 
@@ -110,7 +109,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         try:
-            view = view[os.write(descriptor, view) :]
+            view = view[system.write(descriptor, view) :]
         except BrokenPipeError:
             raise Failure(f"write /dev/{'stderr' if descriptor == 2 else 'stdout'}: broken pipe") from None
         except BlockingIOError:  # somebody else made our terminal non-blocking
@@ -209,7 +208,7 @@ class Session:
     def _pass_input(self, source: int) -> int:
         """Read and pass on. Returns the descriptor to read from next: -1 at the end of input."""
         try:
-            data = os.read(source, 65536)
+            data = system.read(source, 65536)
         except OSError:  # EIO: the terminal is gone, or we are in the background
             data = b""
         if not data:
@@ -236,7 +235,7 @@ def _bridge_console() -> int:
     ours, theirs = socket.socketpair()
 
     def copy() -> None:
-        while data := os.read(0, 65536):
+        while data := system.read(0, 65536):
             theirs.sendall(data)
         theirs.shutdown(_socket.SHUT_WR)
 

@@ -1,8 +1,8 @@
 """The caller's terminal: raw mode, size, detach keys."""
 
-import os
 import sys
 
+from onggi.cli import system
 from onggi.cli.failure import Failure
 
 TYPE_CHECKING = False
@@ -15,7 +15,7 @@ DEFAULT_KEYS = b"\x10\x11"
 
 def is_terminal(descriptor: int) -> bool:
     try:
-        return os.isatty(descriptor)
+        return system.isatty(descriptor)
     except OSError:
         return False
 
@@ -23,7 +23,7 @@ def is_terminal(descriptor: int) -> bool:
 def size(descriptor: int = 1) -> "tuple[int, int]":
     """Rows and columns; (0, 0) where there is no terminal."""
     try:
-        columns, rows = os.get_terminal_size(descriptor)
+        columns, rows = system.get_terminal_size(descriptor)
     except OSError:
         return 0, 0
     return rows, columns

@@ -1,8 +1,8 @@
 """`create`, and what it shares with `run`: the request, the pull of a missing image, the file for the ID."""
 
-import os
 import sys
 
+from onggi.cli import system
 from onggi.cli.creation import request
 from onggi.cli.failure import PROGRAM, Failure, ResponseError
 
@@ -44,6 +44,8 @@ class IdFile:
         self._path = path
         self._written = False
         if path:
+            import os
+
             if os.path.exists(path):
                 raise Failure(f"container ID file found, make sure the other container isn't running or delete {path}")
             try:
@@ -53,14 +55,14 @@ class IdFile:
 
     def write(self, container: str) -> None:
         if self._path:
-            os.write(self._descriptor, container.encode())
+            system.write(self._descriptor, container.encode())
             self._written = True
 
     def close(self) -> None:
         if self._path:
-            os.close(self._descriptor)
+            system.close(self._descriptor)
             if not self._written:
-                os.unlink(self._path)
+                system.unlink(self._path)
 
 
 def with_help(failure: Failure, command: str, status: int = 125) -> Failure:
@@ -111,7 +113,7 @@ def create_container(
         from onggi.cli.creation.platform import normal
 
         query["platform"] = normal(found.text("platform"))
-    if found.given("disable-content-trust") or "DOCKER_CONTENT_TRUST" in os.environ:
+    if found.given("disable-content-trust") or system.environment("DOCKER_CONTENT_TRUST") is not None:
         from onggi.cli.commands.pull import refuse_trust
 
         refuse_trust(found)

@@ -1,6 +1,5 @@
 """`exec`: a further process in a running container."""
 
-import os
 import sys
 
 from onggi.cli.failure import Failure
@@ -31,6 +30,8 @@ def _body(found: "Arguments") -> "dict[str, Any]":
     if found.flag("end-with-client"):
         body["EndsWithClient"] = True
     if found.given("env-file"):
+        import os
+
         from onggi.cli.creation.environment import read
 
         lines = [line for path in found.texts("env-file") for line in read(path, os.environ)]

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.log import server_logger
 from aiohttp.web_protocol import RequestHandler
 
 from onggi.errors import InvalidParameter, System
@@ -19,6 +21,14 @@ HEAD_DEADLINE_S = 30.0
 KEEPALIVE_S = 120.0
 BACKLOG = 1024
 READ_BUFFER_BYTES = 256 * 1024
+
+
+class Malformed(logging.Filter):
+    """Keeps what is no HTTP out of the log: whoever can connect could fill the disk with tracebacks."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, HttpProcessingError)
 
 
 class Connection(RequestHandler):
@@ -59,6 +69,7 @@ class Runner(web.AppRunner):
     """Runs the app. A client that hangs up does not end its handler: what it began is finished, or fails by itself."""
 
     def __init__(self, app: web.Application) -> None:
+        server_logger.addFilter(Malformed())
         super().__init__(app, handle_signals=False, access_log=None, shutdown_timeout=10.0)
 
     @property

@@ -94,7 +94,7 @@ def test_refusals_of_binds(text: str, sentence: str) -> None:
         ),
         (
             MountRequest("volume", "data", "/x", volume_options=VolumeOptions(subpath="a/../../b")),
-            'invalid mount config for type "volume": subpath must be a relative path within the volume: a/../../b',
+            'invalid mount config for type "volume": subpath must be a relative path within the volume',
         ),
     ],
 )

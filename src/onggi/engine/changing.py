@@ -14,7 +14,7 @@ from onggi.engine import container_store, endpoints, own_labels, validation
 from onggi.engine.container import Container
 from onggi.engine.container_config import ContainerConfig, DockerObject, HostConfig, Mount, PortBinding
 from onggi.engine.lifecycle import State, Verb, require
-from onggi.errors import Conflict, InvalidParameter
+from onggi.errors import Conflict, InvalidParameter, Unsupported
 from onggi.network.publish import parse_container_port
 from onggi.volumes.mount_point import MountPoint, MountRequest
 
@@ -162,6 +162,8 @@ async def _resolve(
     """The mounts that are added: their volumes are made, and filled from the image."""
     if not (asked.binds or asked.mounts):
         return ()
+    if any(mount.type == "image" for mount in asked.mounts or ()):
+        raise Unsupported("an image can't be mounted in a container that is there already: make a new one with it")
     requests = [msgspec.convert(mount.document(), MountRequest) for mount in asked.mounts or ()]
     added = await engine.volumes.resolve(container.id, binds=asked.binds or (), mounts=requests)
     taken = {point.destination for point in kept} & {point.destination for point in added}

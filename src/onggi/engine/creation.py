@@ -260,7 +260,7 @@ async def _make(engine: "Engine", container: Container, image: Image | None) -> 
     try:
         if intent is not None:
             container.mounts = await _mounts(engine, container)
-        root = await engine.snapshots.prepare(container.id, image)
+        root = await engine.snapshots.prepare(container.id, image, _mounted_images(engine, container))
         if container.mounts:
             await engine.volumes.populate(container.id, container.mounts, root)
         await engine.database.write_short(save)
@@ -270,6 +270,11 @@ async def _make(engine: "Engine", container: Container, image: Image | None) -> 
             done = intent
             await engine.database.write_short(lambda connection: settle(connection, done))
         raise
+
+
+def _mounted_images(engine: "Engine", container: Container) -> dict[str, Image]:
+    """Those of `--mount type=image`, by their place in the container. Raises NoSuchImage."""
+    return {point.destination: engine.images.get(point.name) for point in container.mounts if point.type == "image"}
 
 
 def _wants_mounts(container: Container) -> bool:

@@ -22,6 +22,7 @@ from onggi.engine.log_drivers import drivers
 from onggi.errors import Conflict, InvalidParameter, OnggiError, System
 from onggi.network.endpoint import Sandbox
 from onggi.runtime.runtime import Log, Start, Started
+from onggi.volumes.mount_point import MountPoint
 
 if TYPE_CHECKING:
     from onggi.engine.engine import Engine
@@ -116,7 +117,7 @@ async def _set_up(engine: "Engine", container: Container, *, traced: bool) -> St
     host, config = container.host_config, container.config
     request = endpoint_request(engine, container)
     try:
-        points = await engine.volumes.mount(container.id, container.mounts) if container.mounts else ()
+        points = await _mount(engine, container) if container.mounts else ()
         sandbox = await engine.networks.connect(container.id, request)
     finally:
         if request.namespace is not None:
@@ -168,6 +169,15 @@ async def _set_up(engine: "Engine", container: Container, *, traced: bool) -> St
     finally:
         if sandbox.namespace is not None:
             sandbox.namespace.close()
+
+
+async def _mount(engine: "Engine", container: Container) -> Sequence[MountPoint]:
+    images = {
+        point.destination: engine.snapshots.view(container.id, point.destination)
+        for point in container.mounts
+        if point.type == "image"
+    }
+    return await engine.volumes.mount(container.id, container.mounts, images)
 
 
 def _write_files(container: Container, sandbox: Sandbox) -> None:

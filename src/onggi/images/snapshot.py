@@ -9,7 +9,7 @@ The row in `snapshots` comes before the directory, and goes in the transaction t
 import asyncio
 import os
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +26,7 @@ from onggi.oci.root import OverlayRoot
 from onggi.state.database import Database
 
 DIRECTORY = "snapshots"
+_NOTHING: Mapping[str, Image] = {}
 _PLAIN = Attributes(0o755, 0, 0, 0)
 
 
@@ -47,9 +48,12 @@ class Snapshots:
     ) -> None:
         """Nothing is held."""
 
-    async def prepare(self, container_id: str, image: Image | None) -> OverlayRoot:
+    async def prepare(
+        self, container_id: str, image: Image | None, mounted: Mapping[str, Image] = _NOTHING
+    ) -> OverlayRoot:
         """Make the container's own directories. None: a container without image (from scratch).
 
+        `mounted`: images that are mounted in it, by the place that `view` takes; their layers stay as long as it does.
         Undone by `remove`; a container whose row never came is found by `reconcile`. Raises NoSuchImage.
         """
         user, image_id = _user(container_id), image.id if image else ""
@@ -63,6 +67,10 @@ class Snapshots:
                 (container_id, image_id, directory),
             )
             layers.use_as(connection, user, image_id)
+            for place, other in mounted.items():
+                if not names.exists(connection, other.id):
+                    raise NoSuchImage(other.id)
+                layers.use_as(connection, f"{_mounts(container_id)}{place}", other.id)
             names.note_use(connection, image_id, datetime.now(UTC).isoformat())
             return layers.stack(connection, user)
 
@@ -100,6 +108,12 @@ class Snapshots:
         directory = self._directory(container_id)
         stack = self._database.read(lambda connection: layers.stack(connection, _user(container_id)))
         return self._overlay(directory, stack)
+
+    def view(self, container_id: str, place: str) -> tuple[str, ...]:
+        """The layers of an image that `prepare` was told of, topmost first."""
+        user = f"{_mounts(container_id)}{place}"
+        stack = self._database.read(lambda connection: layers.stack(connection, user))
+        return tuple(str(self._data_root / layer.directory) for layer in reversed(stack))
 
     def lower(self, image: Image) -> tuple[str, ...]:
         """The image's layers alone, topmost first: for a read-only view of it."""
@@ -152,6 +166,11 @@ class Snapshots:
             directories.append(row["directory"])
             names.note_use(connection, row["image_id"], datetime.now(UTC).isoformat())
         directories += layers.release(connection, _user(container_id))
+        mounted = connection.execute(
+            "SELECT DISTINCT user_id FROM layer_uses WHERE user_id GLOB ?", (f"{_mounts(container_id)}*",)
+        )
+        for user in mounted.fetchall():
+            directories += layers.release(connection, user["user_id"])
         rubbish.record(connection, directories)
         return directories
 
@@ -178,3 +197,8 @@ class Snapshots:
 
 def _user(container_id: str) -> str:
     return f"container:{container_id}"
+
+
+def _mounts(container_id: str) -> str:
+    """The beginning of whom `layer_uses` names for the images that are mounted in a container."""
+    return f"mount:{container_id}:"

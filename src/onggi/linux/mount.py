@@ -111,26 +111,32 @@ def _failure(context: Fd, subject: str) -> OSError:
     return OSError(code, ": ".join([os.strerror(code), *words]), subject)
 
 
+_BELIEVE_NOTHING: "list[tuple[str, str | None]]" = [
+    ("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"), ("xino", "off"),
+]  # fmt: skip
+
+
 def overlay(lower: "Iterable[str]", upper: str, work: str, *, one_by_one: bool = True) -> Fd:
     """A detached overlay of host directories, topmost first.
 
     Names in the layers' own attributes are not believed: no redirects, no metacopy, no index (CVE class of planted
     `trusted.overlay.*`). `one_by_one`: the kernel takes `lowerdir+` (Linux 6.5); else one string, 4 KiB at most.
     """
-    options: list[tuple[str, str | None]] = []
-    if one_by_one:
-        options += [("lowerdir+", directory) for directory in lower]
-    else:
-        options.append(("lowerdir", ":".join(_escape(directory) for directory in lower)))
-    options += [
-        ("upperdir", upper),
-        ("workdir", work),
-        ("redirect_dir", "nofollow"),
-        ("metacopy", "off"),
-        ("index", "off"),
-        ("xino", "off"),
-    ]
+    options = _lower(lower, one_by_one=one_by_one)
+    options += [("upperdir", upper), ("workdir", work), *_BELIEVE_NOTHING]
     return new("overlay", options, source="overlay")
+
+
+def view(lower: "Iterable[str]", *, one_by_one: bool = True) -> Fd:
+    """As `overlay`, with nothing above the layers: to be read only. Two directories at least."""
+    options = [*_lower(lower, one_by_one=one_by_one), *_BELIEVE_NOTHING]
+    return new("overlay", options, source="overlay", attributes=MOUNT_ATTR_RDONLY)
+
+
+def _lower(lower: "Iterable[str]", *, one_by_one: bool) -> "list[tuple[str, str | None]]":
+    if one_by_one:
+        return [("lowerdir+", directory) for directory in lower]
+    return [("lowerdir", ":".join(_escape(directory) for directory in lower))]
 
 
 def _escape(directory: str) -> str:

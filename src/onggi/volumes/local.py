@@ -2,7 +2,7 @@
 
     DIRECTORY/NAME/_data             what is in the volume, or where its device is mounted
     DIRECTORY/NAME/_filling          being copied from an image; becomes _data when complete
-    DIRECTORY/.subpaths/CONTAINER/N  a part of a volume, mounted while the container runs
+    DIRECTORY/.subpaths/CONTAINER/N  a part of a volume, or an image, mounted while the container runs
     DIRECTORY/.removed-RANDOM        a removed volume on its way out
 
 All functions block; all raise OSError.
@@ -21,7 +21,7 @@ from onggi.linux.path import RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_SYMLIN
 from onggi.oci.root import OverlayRoot
 from onggi.volumes.volume import Volume
 
-_DATA, _FILLING, _SUBPATHS, _REMOVED = "_data", "_filling", ".subpaths", ".removed-"
+_DATA, _FILLING, _SUBPATHS, _REMOVED, _EMPTY = "_data", "_filling", ".subpaths", ".removed-", ".empty"
 _FLAGS = {
     "ro": mount.MOUNT_ATTR_RDONLY,
     "nosuid": mount.MOUNT_ATTR_NOSUID,
@@ -149,7 +149,28 @@ class LocalDriver:
                 raise InvalidParameter(
                     f"cannot access path {self.mountpoint(name) / subpath}: {error.strerror}"
                 ) from error
-        with part, self._top() as top, ExitStack() as stack:
+        with part:
+            return self._mount_part(container_id, number, part)
+
+    def mount_image(self, container_id: str, number: int, lower: Sequence[str], subpath: str) -> Path:
+        """Mount an image's layers, or a part of them, to be read only. Raises InvalidParameter."""
+        with self._top() as top:
+            _make_directory(top, _EMPTY, 0o755)
+        # A second layer, for overlayfs wants two where nothing is written.
+        with mount.view([*lower, str(self._directory / _EMPTY)]) as merged:
+            try:
+                part = openat2(merged, subpath or ".", os.O_PATH, resolve=RESOLVE_BENEATH)
+            except OSError as error:
+                raise InvalidParameter(f"cannot access path {subpath} of the image: {error.strerror}") from error
+            with part:
+                return self._mount_part(container_id, number, part)
+
+    def part(self, container_id: str, number: int) -> Path:
+        """Where a container's part of a volume, or an image, is mounted."""
+        return self._directory / _SUBPATHS / container_id / str(number)
+
+    def _mount_part(self, container_id: str, number: int, part: Fd) -> Path:
+        with self._top() as top, ExitStack() as stack:
             is_directory = os.path.isdir(f"/proc/self/fd/{part.fileno()}")
             _make_directory(top, _SUBPATHS, 0o700)
             holder = stack.enter_context(openat2(top, _SUBPATHS, os.O_PATH, resolve=RESOLVE_BENEATH))
@@ -163,7 +184,7 @@ class LocalDriver:
             made = stack.enter_context(mount.open_tree(part, recursive=True))
             mount.set_attributes(made, propagation=mount.MS_PRIVATE, recursive=True)
             mount.move_mount(made, onto)
-        return self._directory / _SUBPATHS / container_id / str(number)
+        return self.part(container_id, number)
 
     def containers_with_subpaths(self) -> Sequence[str]:
         try:

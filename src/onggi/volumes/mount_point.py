@@ -29,6 +29,10 @@ class VolumeOptions(msgspec.Struct, frozen=True, rename="pascal"):
     subpath: str = ""
 
 
+class ImageOptions(msgspec.Struct, frozen=True, rename="pascal"):
+    subpath: str = ""
+
+
 class MountRequest(msgspec.Struct, frozen=True, rename="pascal"):
     """One element of HostConfig.Mounts, as the API takes it."""
 
@@ -39,6 +43,7 @@ class MountRequest(msgspec.Struct, frozen=True, rename="pascal"):
     consistency: str = ""
     bind_options: BindOptions | None = None
     volume_options: VolumeOptions | None = None
+    image_options: ImageOptions | None = None
     tmpfs_options: TmpfsOptions | None = None
 
 
@@ -49,12 +54,12 @@ class MountPoint(msgspec.Struct, frozen=True, rename={"rw": "RW"}, kw_only=True)
     """
 
     type: str
-    """bind, volume or tmpfs."""
+    """bind, volume, image or tmpfs."""
     destination: str
     source: str = ""
     """Directory or file on the host; "" for tmpfs."""
     name: str = ""
-    """Of the volume."""
+    """Of the volume or the image."""
     driver: str = ""
     mode: str = ""
     rw: bool = True
@@ -64,7 +69,7 @@ class MountPoint(msgspec.Struct, frozen=True, rename={"rw": "RW"}, kw_only=True)
     copy_up: bool = False
     """Filled from the image's directory when it is still empty."""
     subpath: str = ""
-    """Of the volume: what is below it is mounted instead of all."""
+    """Of the volume or the image: what is below it is mounted instead of all."""
     create_source: bool = False
     """A bind's missing source becomes an empty directory at the start."""
     recursive: bool = True

@@ -7,8 +7,8 @@ import posixpath
 import re
 from collections.abc import Iterable, Mapping
 
-from onggi.errors import InvalidParameter, Unsupported
-from onggi.volumes.mount_point import BindOptions, MountPoint, MountRequest, TmpfsOptions, VolumeOptions
+from onggi.errors import InvalidParameter
+from onggi.volumes.mount_point import BindOptions, ImageOptions, MountPoint, MountRequest, TmpfsOptions, VolumeOptions
 from onggi.volumes.volume import check_name
 
 PROPAGATIONS = frozenset({"private", "rprivate", "slave", "rslave", "shared", "rshared"})
@@ -103,14 +103,13 @@ def _mode_words(mode: str) -> set[str]:
 def parse_request(request: MountRequest, *, volume_driver: str = "") -> MountPoint:
     """One element of HostConfig.Mounts. Raises InvalidParameter, Unsupported."""
     kind = request.type
-    if kind not in {"bind", "volume", "tmpfs"}:
-        if kind in {"image", "npipe", "cluster"}:
-            raise Unsupported(f'mounts of type "{kind}" are not supported')
+    if kind not in {"bind", "volume", "image", "tmpfs"}:
         raise refuse(kind, "mount type unknown")
     target = clean_target(kind, request.target)
     given = {
         "BindOptions": request.bind_options,
         "VolumeOptions": request.volume_options,
+        "ImageOptions": request.image_options,
         "TmpfsOptions": request.tmpfs_options,
     }
     for name, options in given.items():
@@ -122,6 +121,8 @@ def parse_request(request: MountRequest, *, volume_driver: str = "") -> MountPoi
         raise refuse(kind, "the source holds a NUL")
     if kind == "bind":
         return _parse_bind_request(request, request.bind_options or BindOptions(), target)
+    if kind == "image":
+        return _parse_image_request(request, request.image_options or ImageOptions(), target)
     if kind == "tmpfs":
         if request.source:
             raise refuse(kind, "field Source must not be specified")
@@ -162,10 +163,7 @@ def _parse_volume_request(request: MountRequest, options: VolumeOptions, target:
         check_name(request.source)
     elif options.subpath:
         raise refuse("volume", "must not set Subpath when using anonymous volumes")
-    if options.subpath:
-        parts = options.subpath.split("/")
-        if options.subpath.startswith("/") or ".." in parts or "\0" in options.subpath:
-            raise refuse("volume", f"subpath must be a relative path within the volume: {options.subpath}")
+    _check_subpath("volume", options.subpath)
     return MountPoint(
         type="volume",
         name=request.source,
@@ -178,6 +176,26 @@ def _parse_volume_request(request: MountRequest, options: VolumeOptions, target:
         anonymous=not request.source,
         spec=request,
     )
+
+
+def _parse_image_request(request: MountRequest, options: ImageOptions, target: str) -> MountPoint:
+    if not request.source:
+        raise refuse("image", "field Source must not be empty")
+    _check_subpath("image", options.subpath)
+    return MountPoint(
+        type="image",
+        name=request.source,
+        destination=target,
+        rw=False,
+        propagation="rprivate",
+        subpath=options.subpath,
+        spec=request,
+    )
+
+
+def _check_subpath(kind: str, subpath: str) -> None:
+    if subpath.startswith("/") or ".." in subpath.split("/") or "\0" in subpath:
+        raise refuse(kind, "subpath must be a relative path within the volume")
 
 
 def tmpfs_request_options(options: TmpfsOptions) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ from onggi.volumes.volume import (
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+_NO_IMAGES: Mapping[str, Sequence[str]] = {}
 Publish = Callable[[str, str, str, Mapping[str, str]], None]
 """Type ("volume"), action ("create"), actor, attributes: `Events.publish`."""
 
@@ -218,6 +219,8 @@ class Volumes:
         settled: list[MountPoint] = []
         wanted: dict[str, Volume] = {}
         for point in points:
+            if point.type == "image":
+                point = structs.replace(point, source=str(self._driver.part(container_id, len(settled))))
             if point.type != "volume":
                 settled.append(point)
                 continue
@@ -268,9 +271,12 @@ class Volumes:
                     raise System(f"failed to populate volume {point.name}: {error}") from error
             await self._unmount_if_unused(volume)
 
-    async def mount(self, container_id: str, points: Sequence[MountPoint]) -> Sequence[MountPoint]:
-        """Before a start: mount volumes that have a device, make or check the sources of binds, mount subpaths.
+    async def mount(
+        self, container_id: str, points: Sequence[MountPoint], images: Mapping[str, Sequence[str]] = _NO_IMAGES
+    ) -> Sequence[MountPoint]:
+        """Before a start: mount volumes that have a device, make or check the sources of binds, mount subpaths and images.
 
+        `images`: for each point that is an image, by its destination, the directories of its layers.
         Returns the points with the sources to bind. Undone by `unmount`, also when the start fails.
         Raises InvalidParameter, System.
         """
@@ -283,6 +289,10 @@ class Volumes:
                 await self._in_thread(_make_source, point)
             elif point.type == "volume":
                 point = await self._mount_volume(container_id, number, point)
+            elif point.type == "image":
+                lower = images[point.destination]
+                source = await self._in_thread(self._driver.mount_image, container_id, number, lower, point.subpath)
+                point = structs.replace(point, source=str(source))
             ready.append(point)
         for point in points:
             if point.type == "volume":
@@ -309,7 +319,7 @@ class Volumes:
     async def unmount(self, container_id: str) -> None:
         """After a stop: unmount subpaths, and volumes with a device that no running container uses. Idempotent."""
         points = self._mounted.pop(container_id, ())
-        if any(point.subpath for point in points):
+        if any(point.subpath or point.type == "image" for point in points):
             await self._in_thread(self._driver.unmount_subpaths, container_id)
         for point in points:
             if point.type != "volume":

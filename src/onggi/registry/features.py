@@ -8,6 +8,7 @@ from collections.abc import Callable
 from onggi.registry import garbage, retention
 from onggi.registry.management import activity, projects, repositories, robots, searching, users
 from onggi.registry.route import Route
+from onggi.registry.scanning import api as scanning
 from onggi.registry.service import Service
 from onggi.registry.v2 import blobs, discovery, manifests, token, uploads
 
@@ -26,6 +27,7 @@ FEATURES: tuple[Install, ...] = (
     searching.routes,
     garbage.install,
     retention.install,
+    scanning.install,
 )
 
 

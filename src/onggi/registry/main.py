@@ -14,6 +14,7 @@ from pathlib import Path
 
 from onggi.errors import Conflict, OnggiError, System
 from onggi.registry import administration, backup, fsck, garbage_command, options
+from onggi.registry.scanning import commands as scanning
 from onggi.registry.settings import Settings
 
 log = logging.getLogger("onggi.registry")
@@ -121,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve_command)
     administration.add_user(commands)
     administration.add_project(commands)
+    scanning.add(commands)
     garbage_command.add(commands)
     fsck.add(commands)
     backup.add(commands)

@@ -24,6 +24,8 @@
     events               events          what happened, for webhooks and the page
     jobs                 jobs            work to be done once: scans, webhooks, replication, retention
     audit                audit           who did what, and was it allowed
+    advisory_sources, advisories, ratings    scanning.advisory_store   what is known to be wrong with packages
+    scans, scan_packages, ignores            scanning.scans            what is in images, what is wrong, what is set aside
 
 A blob's bytes are named by a key made for one upload, never by their digest: deleting a key can then not hit the bytes
 that another push of the same digest has just stored. In the order of a push: upload row with the key → bytes under the
@@ -223,8 +225,67 @@ FOUNDATION = """
     CREATE INDEX audit_project ON audit (project, sequence);
 """
 
+SCANNING = """
+    CREATE TABLE advisory_sources (
+        name        TEXT PRIMARY KEY,
+        form        TEXT NOT NULL,
+        location    TEXT NOT NULL,
+        generation  INTEGER NOT NULL,
+        imported_at TEXT NOT NULL,
+        advisories  INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE advisories (
+        source     TEXT NOT NULL,
+        generation INTEGER NOT NULL,
+        ecosystem  TEXT NOT NULL,
+        package    TEXT NOT NULL,
+        content    BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX advisories_package ON advisories (ecosystem, package);
+    CREATE INDEX advisories_source ON advisories (source, generation);
+    CREATE TABLE ratings (
+        source     TEXT NOT NULL,
+        generation INTEGER NOT NULL,
+        id         TEXT NOT NULL,
+        content    BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX ratings_id ON ratings (id);
+    CREATE INDEX ratings_source ON ratings (source, generation);
+    CREATE TABLE scans (
+        repository_id INTEGER NOT NULL,
+        digest        TEXT NOT NULL,
+        state         TEXT NOT NULL,
+        scanned_at    TEXT NOT NULL,
+        inventory     BLOB NOT NULL,
+        findings      BLOB NOT NULL,
+        error         TEXT NOT NULL,
+        PRIMARY KEY (repository_id, digest),
+        FOREIGN KEY (repository_id, digest) REFERENCES manifests (repository_id, digest) ON DELETE CASCADE
+    ) STRICT;
+    CREATE TABLE scan_packages (
+        repository_id INTEGER NOT NULL,
+        digest        TEXT NOT NULL,
+        name          TEXT NOT NULL,
+        version       TEXT NOT NULL,
+        PRIMARY KEY (repository_id, digest, name, version),
+        FOREIGN KEY (repository_id, digest) REFERENCES manifests (repository_id, digest) ON DELETE CASCADE
+    ) STRICT;
+    CREATE INDEX scan_packages_name ON scan_packages (name, version);
+    CREATE TABLE ignores (
+        project_id INTEGER NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
+        problem    TEXT NOT NULL,
+        package    TEXT NOT NULL,
+        reason     TEXT NOT NULL,
+        until      TEXT NOT NULL,
+        by         TEXT NOT NULL,
+        at         TEXT NOT NULL,
+        PRIMARY KEY (project_id, problem, package)
+    ) STRICT;
+"""
+
 MIGRATIONS: list[tuple[str, str]] = [
     ("foundation", FOUNDATION),
+    ("scanning", SCANNING),
 ]
 """Name → statements. Add a feature's tables as a migration of its own, at the end."""
 

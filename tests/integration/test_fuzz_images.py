@@ -29,13 +29,13 @@ from tests.image_store import Store, with_store
 WHOLE = os.environ.get("ONGGI_TESTS_WHOLE") == "1"
 SEED = "onggi"
 HANG_S = 3000 if WHOLE else 100
+pytestmark = pytest.mark.timeout(HANG_S + 60)
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress, "zstd": zstandard.ZstdCompressor(write_checksum=True).compress, "xz": lzma.compress,
     "bzip2": bz2.compress,
 }  # fmt: skip
 
 
-@pytest.mark.timeout(HANG_S + 60)
 def test_archives_become_layers_or_are_refused(tmp_path: Path) -> None:
     """By the confined half of a worker, thousands in one process."""
     count = 100_000 if WHOLE else 1_500
@@ -116,6 +116,5 @@ def test_streams_end_or_are_refused() -> None:
     assert refused > count // 2
 
 
-@pytest.mark.timeout(HANG_S + 60)
 def test_documents_are_read_or_refused() -> None:
     assert fuzz_documents.main(SEED, 0, 100_000 if WHOLE else 8_000) == ""

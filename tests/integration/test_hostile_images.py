@@ -23,7 +23,7 @@ import zstandard
 from aiohttp import web
 
 from onggi.errors import OnggiError
-from onggi.images.worker_process import WorkerProcess
+from onggi.images.confined_process import ConfinedProcess
 from onggi.oci.digest import Digest
 from tests.archives import pax, raw
 from tests.hostile_registry import HostileRegistry
@@ -330,15 +330,15 @@ def _memory_bytes(kind: str) -> int:
 
 @pytest.fixture(scope="module")
 def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
-    start = WorkerProcess._start
+    start = ConfinedProcess._start
 
-    def start_with_little_memory(worker: WorkerProcess, control: int) -> "subprocess.Popen[bytes]":
+    def start_with_little_memory(worker: ConfinedProcess, control: int) -> "subprocess.Popen[bytes]":
         process = start(worker, control)
         resource.prlimit(process.pid, resource.RLIMIT_AS, (WORKER_BYTES, WORKER_BYTES))
         return process
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(WorkerProcess, "_start", start_with_little_memory)
+        patch.setattr(ConfinedProcess, "_start", start_with_little_memory)
         with Victim(tmp_path_factory.mktemp("victim")) as made:
             yield made
 

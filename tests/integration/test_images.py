@@ -684,7 +684,7 @@ def test_a_power_cut_finds_an_image_on_the_disk_or_unknown(tmp_path: Path, monke
     async def work(store: Store) -> None:
         await store.load(archive(tmp_path, BASE, TOP))
         await store.load(archive(tmp_path, BASE, TOP, names=("again:1",)))  # known: nothing to be waited for
-        blobs, directories = store.blobs(), store.layers()
+        blobs, directories = store.blobs(), await store.settled()
         write_down = store.database.sync
 
         async def sync() -> None:

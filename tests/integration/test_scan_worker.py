@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from onggi.images import confined_process
+from onggi.images.confined_process import import_path
 from onggi.scan.inventory import Inventory
-from onggi.scan.reading import Unreadable, _import_path, read_inventory
+from onggi.scan.reading import Unreadable, read_inventory
 
 STATUS = b"Package: a\nStatus: install ok installed\nVersion: 1\n"
 HOOK = """
@@ -95,9 +97,8 @@ def test_bytes_that_are_no_layer_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_is_taken_over_has_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from onggi.scan import reading
-
-    monkeypatch.setattr(reading, "_BOOT", HOOK)
+    command = [sys.executable, "-I", "-S", "-c", HOOK, import_path()]
+    monkeypatch.setattr(confined_process, "command", lambda _: command)
     with pytest.raises(Unreadable) as refused:
         _read(_layer(tmp_path / "layer", {"var/lib/dpkg/status": STATUS}))
     told = dict(pair.split("=") for pair in str(refused.value).partition("read: ")[2].split())
@@ -115,7 +116,7 @@ def test_without_rights_it_reads_the_same(tmp_path: Path) -> None:
     )
     with path.open("rb") as layer:
         done = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", program, _import_path()], stdin=layer, capture_output=True, text=True, check=False,
+            [sys.executable, "-I", "-S", "-c", program, import_path()], stdin=layer, capture_output=True, text=True, check=False,
             user=65534, group=65534, extra_groups=[], cwd="/", env={"TMPDIR": "/tmp"}, timeout=60,
         )  # fmt: skip
     assert (done.stdout, done.stderr) == ("a\n", "")

@@ -12,7 +12,6 @@ descriptor of the host's, and imports nothing once it is inside (CVE-2019-14271,
 """
 
 import _socket
-import gc
 import os
 import stat
 import sys
@@ -20,6 +19,7 @@ import sys
 from onggi.engine.copy_placing import Placing, Refusal
 from onggi.images.confine import READER, WRITER, restrict
 from onggi.images.decompress import MAGIC_BYTES, MalformedCompression, compression, decompressor
+from onggi.images.job import carry_out, write_all
 from onggi.images.pack import MOST_LEVELS, Packing
 from onggi.images.tar_reader import MalformedArchive, TarReader
 from onggi.jsontext import dumps, loads
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 MESSAGE_LIMIT_BYTES = 64 << 10
 _READ_BYTES = 256 << 10
 _MOST_LINKS = 40
-_NO_MEMORY = 12
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 # Go's os.FileMode, which clients read from X-Docker-Container-Path-Stat.
 _GO_KINDS = {
@@ -217,12 +216,7 @@ class _Copy(Packing):
 
 
 def _writer(stream: int) -> "Callable[[bytes], None]":
-    def write(data: bytes) -> None:
-        left = memoryview(data)
-        while left:
-            left = left[os.write(stream, left) :]
-
-    return write
+    return lambda data: write_all(stream, data)
 
 
 def _read(stream: int, directory: "Fd", name: bytes, path: str) -> None:
@@ -287,42 +281,36 @@ def _work(request: "dict[str, Any]", control: _socket.socket, stream: int, read:
         return b"={}"
 
 
+def _confined(control: _socket.socket, parent: int, stream: int, place: "list[int]") -> bytes:
+    """Enter the container's file system and give up all else, then do what the message says; gives the reply."""
+    request = loads(control.recv(MESSAGE_LIMIT_BYTES))
+    writing = request["job"] == "write"
+    read = None
+    if writing:
+        # Told before we enter, which ends all importing: only the decoder that is needed is loaded.
+        source = _Stream(stream)
+        read = decompressor(compression(source.begin()), source.read)
+    highest = capability.last()
+    _enter(request, place, parent)
+    keep = [number for number in (control.fileno(), stream) if number >= 0]
+    restrict(keep, WRITER if writing else READER, highest, descriptors=MOST_LEVELS + 64)
+    return _work(request, control, stream, read)
+
+
+def _refusal(error: BaseException) -> bytes:
+    if isinstance(error, Refusal):
+        return f"!{error.kind} {error.sentence}".encode("utf-8", "replace")
+    if isinstance(error, MalformedArchive | MalformedCompression):
+        return b"!invalid " + str(error).encode("ascii", "replace")
+    if isinstance(error, FileNotFoundError):
+        return b"!missing -"
+    if isinstance(error, NotADirectoryError):
+        return b"!invalid not a directory"
+    return b""
+
+
 def main() -> None:
     """Do the one job; never returns."""
     parent, control_number, stream, *place = map(int, sys.argv[2:])
     control = _socket.socket(fileno=control_number)
-    reply = b"!machine 5"
-    try:
-        gc.freeze()
-        os.umask(0)
-        request = loads(control.recv(MESSAGE_LIMIT_BYTES))
-        writing = request["job"] == "write"
-        read = None
-        if writing:
-            # Told before we enter, which ends all importing: only the decoder that is needed is loaded.
-            source = _Stream(stream)
-            read = decompressor(compression(source.begin()), source.read)
-        highest = capability.last()
-        _enter(request, place, parent)
-        keep = [number for number in (control_number, stream) if number >= 0]
-        restrict(keep, WRITER if writing else READER, highest, descriptors=MOST_LEVELS + 64)
-        reply = _work(request, control, stream, read)
-    except Refusal as refusal:
-        reply = f"!{refusal.kind} {refusal.sentence}".encode("utf-8", "replace")
-    except (MalformedArchive, MalformedCompression) as error:
-        reply = b"!invalid " + str(error).encode("ascii", "replace")
-    except FileNotFoundError:
-        reply = b"!missing -"
-    except NotADirectoryError:
-        reply = b"!invalid not a directory"
-    except OSError as error:
-        reply = b"!machine %d" % (error.errno or 5)
-    except MemoryError:
-        reply = b"!machine %d" % _NO_MEMORY
-    except BaseException:  # nothing may be printed here: a traceback would open paths in the foreign root
-        reply = b"!machine 5"
-    finally:
-        try:
-            control.send(reply[:MESSAGE_LIMIT_BYTES])
-        finally:
-            os._exit(0)
+    carry_out(control, lambda: _confined(control, parent, stream, place), _refusal, MESSAGE_LIMIT_BYTES)

@@ -8,22 +8,19 @@ import asyncio
 import errno
 import os
 import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-import onggi
 from onggi.engine.copy_worker import MESSAGE_LIMIT_BYTES
 from onggi.engine.lifecycle import State
 from onggi.errors import Conflict, InvalidParameter, NotFound, OnggiError, System
+from onggi.images.confined_process import ConfinedProcess
 from onggi.linux import process
 from onggi.linux.fd import Fd
 
@@ -32,8 +29,6 @@ if TYPE_CHECKING:
     from onggi.engine.engine import Engine
 
 PIECE_BYTES = 256 * 1024
-_BOOT = "import sys; sys.path[:0] = sys.argv[1].split(':'); from onggi.engine.copy_worker import main; main()"
-_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
 _SPOOLED_BYTES = 1024 * 1024
 
 
@@ -164,12 +159,9 @@ class Copying:
     ) -> "AsyncIterator[_CopyWorker]":
         with ExitStack() as stack:
             place = await asyncio.get_running_loop().run_in_executor(None, self._place, container, request, stack)
-            worker = _CopyWorker(request, stream, place)
-            try:
-                await worker.start()
+            async with _CopyWorker(request, stream, place) as worker:
+                await worker.ask()
                 yield worker
-            finally:
-                await worker.end()
 
     def _place(self, container: "Container", request: dict[str, Any], stack: ExitStack) -> Sequence[Fd]:
         """Tell the worker how to get into the container, and open what it needs for that."""
@@ -212,52 +204,20 @@ class Copying:
         return place
 
 
-class _CopyWorker:
-    """One worker process. Left, it is gone, whatever it was doing."""
+class _CopyWorker(ConfinedProcess):
+    """The worker of one copy. Left, it is gone, whatever it was doing."""
 
     def __init__(self, request: dict[str, Any], stream: Fd, place: Sequence[Fd]) -> None:
+        super().__init__("onggi.engine.copy_worker", (), (-1 if stream.closed else stream, *place))
         self._request = request
-        self._stream = stream
-        self._place = place
-        self._process: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
 
-    async def start(self) -> None:
-        loop = asyncio.get_running_loop()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._control = ours
-        ours.setblocking(False)
-        with theirs:
-            self._process = await loop.run_in_executor(None, self._spawn, theirs.fileno())
-        await loop.sock_sendall(ours, msgspec.json.encode(self._request))
-
-    def _spawn(self, control: int) -> subprocess.Popen[bytes]:
-        numbers = [fd.fileno() for fd in self._place]
-        passed = [control, *numbers]
-        stream = -1
-        if not self._stream.closed:
-            stream = self._stream.fileno()
-            passed.append(stream)
-        command = [sys.executable, "-I", "-S", "-c", _BOOT, _import_path(), str(os.getpid()), str(control), str(stream)]
-        return subprocess.Popen(
-            [*command, *map(str, numbers)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=_ENVIRONMENT, cwd="/", pass_fds=passed,
-        )  # fmt: skip
-
-    async def end(self) -> None:
-        if self._control is not None:
-            self._control.close()
-        if self._process is not None:
-            self._process.kill()
-            await asyncio.shield(asyncio.to_thread(self._process.wait))
+    async def ask(self) -> None:
+        """Tell it what to do."""
+        await self.send(msgspec.json.encode(self._request))
 
     async def reply(self, container_name: str, path: str) -> dict[str, Any]:
         """The next message. Raises what it refuses. Nothing of it is believed but its form: it may be taken over."""
-        assert self._control is not None, "the worker has not been started"
-        try:
-            message = await asyncio.get_running_loop().sock_recv(self._control, MESSAGE_LIMIT_BYTES + 1)
-        except ConnectionResetError:
-            message = b""
+        message = await self.receive(MESSAGE_LIMIT_BYTES)
         if message[:1] == b"=":
             try:
                 return msgspec.json.decode(message[1:], type=dict[str, Any])
@@ -294,9 +254,3 @@ def _path_stat(found: dict[str, Any]) -> PathStat:
 
 def _open_directory(path: str, stack: ExitStack) -> Fd:
     return stack.enter_context(Fd(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)))
-
-
-def _import_path() -> str:
-    """Where the worker finds this package and the decoders: directories that only the installer writes."""
-    ours = str(Path(onggi.__path__[0]).resolve().parent)
-    return ":".join([ours, *(entry for entry in sys.path if entry.endswith(("site-packages", "dist-packages")))])

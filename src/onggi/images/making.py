@@ -14,6 +14,7 @@ from onggi.images import changes
 from onggi.images.decompress import MAGIC_BYTES, compression
 from onggi.images.image import Image
 from onggi.images.instructions import apply
+from onggi.images.job import write_all
 from onggi.images.lease import Lease
 from onggi.images.load import LAYER_TYPES, hash_file
 from onggi.images.unpack import WrongContent
@@ -85,9 +86,7 @@ def _new_file(path: Path) -> Fd:
 
 
 def _append(file: Fd, data: bytes) -> int:
-    left = memoryview(data)
-    while left:
-        left = left[os.write(file.fileno(), left) :]
+    write_all(file.fileno(), data)
     return len(data)
 
 

@@ -17,7 +17,6 @@ REPORT, a memory file, gets "I" PATH NUL for each implied directory and "O" PATH
 """
 
 import _socket
-import gc
 import os
 import stat
 import sys
@@ -25,6 +24,7 @@ from hashlib import sha256
 
 from onggi.images.confine import READER, WRITER, confine
 from onggi.images.decompress import MAGIC_BYTES, MalformedCompression, bounded, compression, decompressor
+from onggi.images.job import carry_out, write_all
 from onggi.images.layer import Extraction, LayerFailure
 from onggi.images.pack import MOST_LEVELS, Packing
 from onggi.images.tar_reader import MalformedArchive, TarReader
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 MESSAGE_LIMIT_BYTES = 8192
 REPORT_LIMIT_BYTES = 64 << 20
 _READ_BYTES = 256 << 10
-_NO_MEMORY = 12
 
 
 class _Stream:
@@ -125,9 +124,7 @@ class _Tar:
             self._hash.update(data)
         self.size_bytes += len(data)
         if self._copy >= 0:
-            left = memoryview(data)
-            while left:
-                left = left[os.write(self._copy, left) :]
+            write_all(self._copy, data)
         return data
 
     def result(self, files_bytes: int) -> bytes:
@@ -141,11 +138,10 @@ def _unpack(tar: _Tar, root: int, report: int, *, overlay: bool) -> bytes:
     reader.drain()
     records = [b"I" + path for path in extraction.implied] + [b"O" + path for path in extraction.opaque]
     if records:
-        left = memoryview(b"\0".join(records) + b"\0")
-        if len(left) > REPORT_LIMIT_BYTES:
+        listed = b"\0".join(records) + b"\0"
+        if len(listed) > REPORT_LIMIT_BYTES:
             raise LayerFailure("the layer has too many directories without entries", b"")
-        while left:
-            left = left[os.write(report, left) :]
+        write_all(report, listed)
     return tar.result(extraction.size_bytes)
 
 
@@ -157,9 +153,7 @@ def _pack(tree: int, copy: int, opaque: bytes, *, layer: bool) -> bytes:
         nonlocal size
         digest.update(data)
         size += len(data)
-        left = memoryview(data)
-        while left:
-            left = left[os.write(copy, left) :]
+        write_all(copy, data)
 
     packing = Packing(tree, write, layer=layer, opaque=opaque.split(b"\0")[:-1])
     packing.run()
@@ -172,53 +166,45 @@ def _expand(tar: _Tar) -> bytes:
     return tar.result(0)
 
 
+def _work(control: _socket.socket, job: str, parent: int, times: int, blob_number: int, root: int, *rest: int) -> bytes:
+    """Confine this process, then do the job; gives the reply."""
+    if job == "pack":
+        copy, layer, listed = rest
+        opaque = os.pread(listed, REPORT_LIMIT_BYTES, 0) if listed >= 0 else b""
+        # A mount of its own, attached nowhere: its ".." leads nowhere either.
+        with open_tree(blob_number) as top:
+            tree = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=top.fileno())
+        confine(root, (control.fileno(), copy, tree), READER, parent, descriptors=MOST_LEVELS + 64)
+        return _pack(tree, copy, opaque, layer=bool(layer))
+    is_socket = stat.S_ISSOCK(os.fstat(blob_number).st_mode)
+    blob = _Stream(control, blob_number) if is_socket else _Blob(control, blob_number)
+    # Told before the confinement, which ends all importing: only the decoder that is needed is loaded.
+    decode = decompressor(compression(blob.wait(MAGIC_BYTES)), blob.read)
+    decode = bounded(decode, lambda: blob.consumed, times)
+    report, copy, overlay = rest if job == "unpack" else (-1, rest[0], 0)
+    confine(root, [number for number in (control.fileno(), blob_number, report, copy) if number >= 0],
+            WRITER if job == "unpack" else (), parent)  # fmt: skip
+    # Of an archive of images each part is verified by itself.
+    tar = _Tar(decode, copy, hashed=job == "expand" or bool(overlay))
+    if job == "expand":
+        return _expand(tar)
+    here = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    return _unpack(tar, here, report, overlay=bool(overlay))
+
+
+def _refusal(error: BaseException) -> bytes:
+    if isinstance(error, LayerFailure):
+        return b"!archive " + error.sentence.encode("ascii", "replace") + b"\0" + error.path[:4096]
+    if isinstance(error, MalformedArchive):
+        return b"!archive " + str(error).encode("ascii", "replace")
+    if isinstance(error, MalformedCompression):
+        return b"!compression " + str(error).encode("ascii", "replace")
+    return b""
+
+
 def main() -> None:
     """Run the job in `sys.argv`; never returns."""
     _, job, *numbers = sys.argv[1:]
-    parent, control_number, times, blob_number, root, *rest = map(int, numbers)
+    parent, control_number, *rest = map(int, numbers)
     control = _socket.socket(fileno=control_number)
-    reply = b"!machine 5\0"
-    try:
-        gc.freeze()
-        os.umask(0)
-        if job == "pack":
-            copy, layer, listed = rest
-            opaque = os.pread(listed, REPORT_LIMIT_BYTES, 0) if listed >= 0 else b""
-            # A mount of its own, attached nowhere: its ".." leads nowhere either.
-            with open_tree(blob_number) as top:
-                tree = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=top.fileno())
-            confine(root, (control_number, copy, tree), READER, parent, descriptors=MOST_LEVELS + 64)
-            reply = _pack(tree, copy, opaque, layer=bool(layer))
-        else:
-            is_socket = stat.S_ISSOCK(os.fstat(blob_number).st_mode)
-            blob = _Stream(control, blob_number) if is_socket else _Blob(control, blob_number)
-            # Told before the confinement, which ends all importing: only the decoder that is needed is loaded.
-            decode = decompressor(compression(blob.wait(MAGIC_BYTES)), blob.read)
-            decode = bounded(decode, lambda: blob.consumed, times)
-            report, copy, overlay = rest if job == "unpack" else (-1, rest[0], 0)
-            confine(root, [number for number in (control_number, blob_number, report, copy) if number >= 0],
-                    WRITER if job == "unpack" else (), parent)  # fmt: skip
-            # Of an archive of images each part is verified by itself.
-            tar = _Tar(decode, copy, hashed=job == "expand" or bool(overlay))
-            if job == "unpack":
-                here = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
-                reply = _unpack(tar, here, report, overlay=bool(overlay))
-            else:
-                reply = _expand(tar)
-    except LayerFailure as error:
-        reply = b"!archive " + error.sentence.encode("ascii", "replace") + b"\0" + error.path[:4096]
-    except MalformedArchive as error:
-        reply = b"!archive " + str(error).encode("ascii", "replace") + b"\0"
-    except MalformedCompression as error:
-        reply = b"!compression " + str(error).encode("ascii", "replace") + b"\0"
-    except OSError as error:
-        reply = b"!machine %d\0" % (error.errno or 5)
-    except MemoryError:
-        reply = b"!machine %d\0" % _NO_MEMORY
-    except BaseException:  # nothing may be printed here: a traceback would open paths in the foreign root
-        reply = b"!machine 5\0"
-    finally:
-        try:
-            control.send(reply[:MESSAGE_LIMIT_BYTES])
-        finally:
-            os._exit(0)
+    carry_out(control, lambda: _work(control, job, parent, *rest), _refusal, MESSAGE_LIMIT_BYTES)

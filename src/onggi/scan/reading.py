@@ -4,24 +4,20 @@ import asyncio
 import errno
 import os
 import re
-import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import ExitStack
 
 import msgspec
 
-import onggi
 from onggi.errors import InvalidParameter, System
+from onggi.images.confined_process import ConfinedProcess
+from onggi.linux.fd import Fd
 from onggi.scan import inventory
 from onggi.scan.inventory import Inventory
+from onggi.scan.worker import MESSAGE_LIMIT_BYTES, REPORT_LIMIT_BYTES
 
 TIME_LIMIT_S = 600.0
-REPORT_LIMIT_BYTES = 64 << 20
-_BOOT = "import sys; sys.path[:0] = sys.argv[1].split(':'); from onggi.scan.worker import main; main()"
-_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
 _REPLY = re.compile(rb"!(?:image (?P<sentence>[ -~]{1,500})|machine (?P<errno>\d{1,4}))")
 
 
@@ -29,52 +25,29 @@ class Unreadable(InvalidParameter):
     """The image's layers are no archives, or hold more than is read."""
 
 
-def _import_path() -> str:
-    ours = str(Path(onggi.__path__[0]).resolve().parent)
-    return ":".join([ours, *(entry for entry in sys.path if entry.endswith(("site-packages", "dist-packages")))])
-
-
 async def read_inventory(layers: Sequence[int]) -> Inventory:
     """`layers`, lowest first: descriptors of files at their start, borrowed. Compressed or not.
 
     Raises Unreadable when the image is to blame, System when the machine is.
     """
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.setblocking(False)
-    with (
-        ours,
-        os.fdopen(os.memfd_create("inventory"), "rb") as answer,
-        tempfile.TemporaryDirectory(prefix="onggi-scan-") as empty,
-    ):
-        with theirs:
-            process = await asyncio.to_thread(_start, theirs.fileno(), empty, answer.fileno(), layers)
-        try:
-            async with asyncio.timeout(TIME_LIMIT_S):
-                reply = await asyncio.get_running_loop().sock_recv(ours, 4096)
-        except TimeoutError as error:
-            raise Unreadable(f"the image's layers could not be read within {TIME_LIMIT_S:.0f} seconds") from error
-        finally:
-            process.kill()
-            await asyncio.shield(asyncio.to_thread(process.wait))
+    with ExitStack() as stack:
+        answer = stack.enter_context(Fd(os.memfd_create("inventory")))
+        empty = stack.enter_context(tempfile.TemporaryDirectory(prefix="onggi-scan-"))
+        root = stack.enter_context(Fd(os.open(empty, os.O_RDONLY | os.O_DIRECTORY)))
+        files = [stack.enter_context(Fd(os.dup(layer))) for layer in layers]
+        async with ConfinedProcess("onggi.scan.worker", (), [root, answer, *files]) as worker:
+            try:
+                async with asyncio.timeout(TIME_LIMIT_S):
+                    reply = await worker.receive(MESSAGE_LIMIT_BYTES)
+            except TimeoutError as error:
+                raise Unreadable(f"the image's layers could not be read within {TIME_LIMIT_S:.0f} seconds") from error
         if reply == b"=":
             return await asyncio.to_thread(_decode, answer.fileno())
-        match = _REPLY.fullmatch(reply)
-        if match is not None and match["sentence"]:
-            raise Unreadable(f"the image can't be read: {match['sentence'].decode('ascii')}")
-        number = int(match["errno"]) if match is not None else errno.EIO
-        raise System(f"the scan's worker ended: {os.strerror(number)}")
-
-
-def _start(control: int, empty: str, report: int, layers: Sequence[int]) -> "subprocess.Popen[bytes]":
-    root = os.open(empty, os.O_RDONLY | os.O_DIRECTORY)
-    passed = [control, root, report, *layers]
-    try:
-        return subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _BOOT, _import_path(), str(os.getpid()), *map(str, passed)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=_ENVIRONMENT, cwd="/", pass_fds=passed,
-        )  # fmt: skip
-    finally:
-        os.close(root)
+    match = _REPLY.fullmatch(reply)
+    if match is not None and match["sentence"]:
+        raise Unreadable(f"the image can't be read: {match['sentence'].decode('ascii')}")
+    number = int(match["errno"]) if match is not None else errno.EIO
+    raise System(f"the scan's worker ended: {os.strerror(number)}")
 
 
 def _decode(report: int) -> Inventory:

@@ -11,13 +11,13 @@ let it have namespaces, it still can open no file (RLIMIT_NOFILE) and make no ca
 
 import _socket
 import errno
-import gc
 import json
 import os
 import sys
 
 from onggi.images import confine, filter
 from onggi.images.decompress import MAGIC_BYTES, MOST_TIMES, MalformedCompression, bounded, compression, decompressor
+from onggi.images.job import carry_out, write_all
 from onggi.images.tar_reader import MalformedArchive, TarReader
 from onggi.linux.capability import last
 from onggi.linux.process import CLONE_NEWUSER, unshare
@@ -70,33 +70,25 @@ def _collect(layers: list[int]) -> bytes:
     return json.dumps(collection.inventory(), ensure_ascii=True).encode()
 
 
+def _work(control: int, parent: int, root: int, report: int, layers: list[int]) -> bytes:
+    for kind in ("gzip", "zstd", "xz", "bzip2"):
+        decompressor(kind, lambda: b"")  # loads what each needs: later nothing can be
+    _confine(root, [control, report, *layers], parent)
+    data = _collect(layers)
+    if len(data) > REPORT_LIMIT_BYTES:
+        raise MalformedArchive("the image has more packages than are read")
+    write_all(report, data)
+    return b"="
+
+
+def _refusal(error: BaseException) -> bytes:
+    if isinstance(error, MalformedArchive | MalformedCompression):
+        return b"!image " + str(error).encode("ascii", "replace")
+    return b""
+
+
 def main() -> None:
     """Never returns."""
     parent, control_number, root, report, *layers = map(int, sys.argv[2:])
     control = _socket.socket(fileno=control_number)
-    reply = b"!machine 5"
-    try:
-        for kind in ("gzip", "zstd", "xz", "bzip2"):
-            decompressor(kind, lambda: b"")  # loads what each needs: later nothing can be
-        gc.freeze()
-        _confine(root, [control_number, report, *layers], parent)
-        data = _collect(layers)
-        if len(data) > REPORT_LIMIT_BYTES:
-            raise MalformedArchive("the image has more packages than are read")
-        left = memoryview(data)
-        while left:
-            left = left[os.write(report, left) :]
-        reply = b"="
-    except (MalformedArchive, MalformedCompression) as error:
-        reply = b"!image " + str(error).encode("ascii", "replace")
-    except OSError as error:
-        reply = b"!machine %d" % (error.errno or errno.EIO)
-    except MemoryError:
-        reply = b"!machine %d" % errno.ENOMEM
-    except BaseException:  # nothing may be printed here: a traceback would open files
-        reply = b"!machine %d" % errno.EIO
-    finally:
-        try:
-            control.send(reply[:MESSAGE_LIMIT_BYTES])
-        finally:
-            os._exit(0)
+    carry_out(control, lambda: _work(control_number, parent, root, report, layers), _refusal, MESSAGE_LIMIT_BYTES)

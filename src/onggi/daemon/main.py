@@ -5,6 +5,7 @@ SIGTERM and SIGINT stop it; containers go on (see Settings.live_restore). SIGHUP
 
 import asyncio
 import fcntl
+import gc
 import logging
 import os
 import resource
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 log = logging.getLogger("onggi.daemon")
+_YOUNG = 10_000
 _LOGGING = {"debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR", "fatal": "CRITICAL"}
 
 
@@ -55,6 +57,14 @@ def _prepare_process() -> None:
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     os.umask(0o022)
+
+
+def _settle_memory() -> None:
+    """What is there now stays for ever: the collector need not walk it again (25 ms each time). New objects it looks at
+    less often, for most of a request's go by their reference counts."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG, 20, 20)
 
 
 def _report(ready_fd: int | None, text: str) -> None:
@@ -95,6 +105,7 @@ async def _serve(configuration: Configuration) -> None:
                         log.warning("the API is served in the clear on %s: whoever reaches it is root here; "
                                     "use --tlsverify", listener.getsockname())  # fmt: skip
                     await web.SockSite(runner, listener, ssl_context=secure, backlog=listen.BACKLOG).start()
+                _settle_memory()
                 log.info("the API is served on %s", ", ".join(configuration.hosts))
                 _report(configuration.ready_fd, "ready")
                 await stop.wait()

@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.runtime import busybox_root, remove_cgroups, start
 
 from onggi.runtime.process import PHASES
-from onggi.runtime.runtime import LogFile, Runtime
+from onggi.runtime.runtime import Log, LogFile, Runtime
 
 WARM_UP = 5
 IDLE = 50
@@ -28,7 +28,7 @@ async def main(starts: int, directory: Path, exec_root: Path) -> None:
     took: dict[str, list[float]] = {name: [] for name in ("start", *PHASES, "end", "forget")}
     async with Runtime(exec_root, spool_root=directory) as runtime:
         for number in range(WARM_UP + starts):
-            order = start(root, "true", log=LogFile(directory / "log"), trace=True)
+            order = start(root, "true", log=Log(LogFile(directory / "log")), trace=True)
             moments = [time.perf_counter()]
             started = await runtime.start(order)
             moments.append(time.perf_counter())
@@ -45,7 +45,7 @@ async def main(starts: int, directory: Path, exec_root: Path) -> None:
             indent = "  " if name in PHASES else ""
             print(f"{indent + name:<12} {statistics.median(values):7.2f} ms   ({min(values):.2f}–{max(values):.2f})")
 
-        idle = [start(root, "sleep", "1000", log=LogFile(directory / f"log-{number}")) for number in range(IDLE)]
+        idle = [start(root, "sleep", "1000", log=Log(LogFile(directory / f"log-{number}"))) for number in range(IDLE)]
         begun = time.perf_counter()
         await asyncio.gather(*(runtime.start(order) for order in idle))
         print(f"{IDLE} at once  {(time.perf_counter() - begun) * 1000:7.2f} ms")

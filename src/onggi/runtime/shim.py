@@ -180,6 +180,7 @@ class _Shim:
         "_directory",
         "_kill_at",
         "_listener",
+        "_mounts",
         "_own_pids",
         "_pid",
         "_poll",
@@ -202,6 +203,9 @@ class _Shim:
         self._poll = Poll()
         self._listener: "_socket.socket | None" = None
         self._code: "int | None" = None
+        self._mounts: "Fd | None" = None
+        """Keeps the program's mount namespace until its end has been told: who lets go of the last one waits for it to be
+        taken apart."""
         self._kill_at: "float | None" = None
         self._runtime: "Command | None" = None
         if order.runtime:
@@ -252,6 +256,11 @@ class _Shim:
             self._attach(client, flags)
         self.tell(["started", child.pid, child.start_time, stamps if order.trace else []], [child.pidfd])
         child.pidfd.close()
+        if self._cgroup:
+            try:
+                self._mounts = Fd(os.open(f"/proc/{self._pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC))
+            except FileNotFoundError:
+                pass  # it has ended already
         self._poll.watch(self._connection.fileno(), IN, self._hear)
         if self._listener is not None:
             self._poll.watch(self._listener.fileno(), IN, self._accept)

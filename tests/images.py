@@ -164,3 +164,19 @@ def busybox_archive(path: Path, name: str = "busybox:latest") -> str:
     """Write an archive that `docker load` takes, holding one busybox image; gives the image's ID."""
     environment = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
     return docker_archive(path, [name], [busybox_layer()], Env=environment, Cmd=["sh"])
+
+
+def many_images_archive(path: Path, count: int, *, name: str) -> None:
+    """An archive of `count` images `NAME:1`, `NAME:2`, … that share one small layer."""
+    tar = layer([file("file", b"content")])
+    items, documents = [], {"layer.tar": tar}
+    for number in range(1, count + 1):
+        config = json.dumps({
+            "architecture": "amd64", "os": "linux", "created": "2026-01-02T03:04:05Z",
+            "config": {"Labels": {"number": str(number)}},
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(tar).hexdigest()}"]},
+        }).encode()  # fmt: skip
+        documents[f"{number}.json"] = config
+        items.append({"Config": f"{number}.json", "RepoTags": [f"{name}:{number}"], "Layers": ["layer.tar"]})
+    documents["manifest.json"] = json.dumps(items).encode()
+    path.write_bytes(layer([file(name, content) for name, content in documents.items()]))

@@ -1,5 +1,6 @@
 """/images: list, inspect, history, tag, remove, prune, and archives of them. Registries are in pull.py."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from onggi.api import request as http
 from onggi.api.response import Progress, json_response, stream_progress
 from onggi.api.route import Route
 from onggi.api.wire.images import PruneAnswer, deleted_items, history, inspection, summary
+from onggi.api.wire.manifests import manifests
 from onggi.engine import committing, image_list
 from onggi.engine.container_config import ContainerConfig
 from onggi.engine.filters import Filters
@@ -23,6 +25,7 @@ from onggi.oci.reference import Reference
 if TYPE_CHECKING:
     from onggi.engine.engine import Engine
 
+_SINCE_MANIFESTS_OF_LISTS, _SINCE_MANIFESTS = (1, 47), (1, 48)
 _platform = msgspec.json.Decoder(Platform)
 
 
@@ -54,14 +57,23 @@ class _Images:
         filters = Filters.parse(request.query.get("filters", ""), image_list.FILTERS)
         found = image_list.listed(self._images, filters, all_images=http.flag(request, "all"))
         shared = http.flag(request, "shared-size")
-        return json_response([summary(self._images, listed, version, shared_size=shared) for listed in found])
+        shown = [summary(self._images, listed, version, shared_size=shared) for listed in found]
+        if http.flag(request, "manifests") and version >= _SINCE_MANIFESTS_OF_LISTS:
+            for document, listed in zip(shown, found, strict=True):
+                document |= await asyncio.to_thread(manifests, self._images, listed.image)
+        return json_response(shown)
 
     async def inspect(self, request: web.Request) -> web.StreamResponse:
-        if http.flag(request, "manifests"):
-            raise InvalidParameter("manifests is not supported: images here are of one platform")
+        version = http.api_version(request)
         image = self._images.get(request.match_info["name"])
+        with_manifests = http.flag(request, "manifests") and version >= _SINCE_MANIFESTS
+        if with_manifests and request.query.get("platform"):
+            raise InvalidParameter("conflicting options: manifests and platform options cannot both be set")
         _check_platforms(request, image)
-        return json_response(inspection(self._images, image, http.api_version(request)))
+        document = inspection(self._images, image, version)
+        if with_manifests:
+            document |= await asyncio.to_thread(manifests, self._images, image)
+        return json_response(document)
 
     async def history(self, request: web.Request) -> web.StreamResponse:
         image = self._images.get(request.match_info["name"])

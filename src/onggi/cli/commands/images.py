@@ -98,19 +98,40 @@ def since(created: int) -> str:
     return "N/A" if created <= 0 else durations.in_words(times.ago(created)) + " ago"
 
 
+def _filters(found: "Arguments") -> "dict[str, Any]":
+    asked = found.texts("filter")
+    if found.words:
+        asked.append(f"reference={found.words[0]}")
+    return {"filters": filters(asked)} if asked else {}
+
+
+def _tree(invocation: "Invocation", found: "Arguments") -> int:
+    from onggi.cli.commands import tree
+
+    for option, name in (
+        ("quiet", "quiet"),
+        ("no-trunc", "no-trunc"),
+        ("digests", "show-digest"),
+        ("format", "format"),
+    ):
+        if found.given(option):
+            raise Failure(f"--{name} is not yet supported with --tree")
+    query: dict[str, Any] = {"manifests": True, **_filters(found)}
+    if found.flag("all"):
+        query["all"] = True
+    tree.show(invocation.client.get("/images/json", query))
+    return 0
+
+
 def images(invocation: "Invocation", found: "Arguments") -> int:
     if found.flag("tree"):
-        raise Failure("--tree is not supported: use --format, or inspect the image's manifests")
+        return _tree(invocation, found)
     form = found.text("format")
     quiet = found.flag("quiet")
     if not form and not quiet:
         form = invocation.config.text("imagesFormat")
     query: dict[str, Any] = {"all": True} if found.flag("all") else {}
-    asked = found.texts("filter")
-    if found.words:
-        asked.append(f"reference={found.words[0]}")
-    if asked:
-        query["filters"] = filters(asked)
+    query |= _filters(found)
     data = invocation.client.get("/images/json", query)
     digests = found.flag("digests") or ".Digest" in form
     columns: tuple[str, ...] = ("Repository", "Tag", "Digest", "ID", "CreatedSince", "Size")

@@ -3,7 +3,7 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from bench import image_rows
+from bench import image_rows, streams
 from bench.sides import Row, Side, own_pids, pss_mib
 
 IMAGE = "busybox:latest"
@@ -121,6 +121,7 @@ ROWS: dict[str, Row] = {
         clean=_remove_all,
     ),
     **image_rows.ROWS,
+    **streams.ROWS,
     "engine": Row(
         "the engine, no container", lambda side: pss_mib(own_pids(side)), 1 / 2, unit="MB", rounds=3, warm_up=0
     ),

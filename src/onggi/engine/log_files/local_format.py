@@ -1,6 +1,7 @@
 """The `local` driver's format (see `onggi.runtime.logs.local_file`): protobuf entries between their lengths."""
 
 import os
+import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -13,6 +14,10 @@ _BLOCK = 64 * 1024
 _LENGTH = 4
 _SOURCE, _TIME, _LINE, _PARTIAL, _ABOUT = 1, 2, 3, 4, 5
 _LAST = b"\x08\x01"
+_HEAD = 18
+"""How many bytes source and time take in every record of our days."""
+_LINE_TAG = 0x1A
+_length_at = struct.Struct(">I").unpack_from
 
 
 class LocalEntry:
@@ -40,7 +45,7 @@ def _frames(data: bytes) -> Iterator[tuple[int, int]]:
     position, size = 0, len(data)
     while position + 2 * _LENGTH <= size:
         begin = position + _LENGTH
-        end = begin + int.from_bytes(data[position:begin], "big")
+        end = begin + _length_at(data, position)[0]
         if end - begin > LONGEST_RECORD_BYTES:
             raise _Damaged
         if end + _LENGTH > size:
@@ -52,20 +57,30 @@ def _frames(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def whole(data: bytes) -> int:
-    end = -_LENGTH
-    try:
-        for _, end in _frames(data):  # noqa: B007  (the last one counts)
-            pass
-    except _Damaged:
-        return len(data)
-    return end + _LENGTH
+    position, size = 0, len(data)
+    while position + _LENGTH <= size:
+        (length,) = _length_at(data, position)
+        if length > LONGEST_RECORD_BYTES:
+            return size  # damage: let `entries` leave it out
+        following = position + length + 2 * _LENGTH
+        if following > size:
+            break
+        position = following
+    return position
 
 
 def entries(data: bytes) -> Sequence[LocalEntry]:
     found: list[LocalEntry] = []
+    head, stream, time_ns = b"", "", 0  # neighbours mostly share stream and time
     try:
         for begin, end in _frames(data):
-            found.append(_entry(data, begin, end))
+            at = begin + _HEAD
+            if data[begin:at] == head and data[at] == _LINE_TAG and at + 2 + data[at + 1] == end:
+                found.append(LocalEntry(data[at + 2 : end].decode("utf-8", "surrogateescape") + "\n", stream, time_ns))
+                continue
+            entry = _entry(data, begin, end)
+            head, stream, time_ns = data[begin:at], entry.stream, entry.time_ns
+            found.append(entry)
     except _Damaged:
         pass  # a power cut leaves zeros; the rest of this block is left out
     return found
@@ -156,28 +171,18 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
         shift += 7
 
 
-_moment: tuple[bytes, int] = (b"", 0)
-
-
 def _entry(data: bytes, position: int, end: int) -> LocalEntry:
-    global _moment  # neighbours mostly share their time
     stream, time_ns, line, newline, about = "", 0, b"", True, b""
     while position < end:
         kind = data[position]
         position += 1
         number, wire = kind >> 3, kind & 7
         if wire == 0:
-            if number == _TIME and data[position : position + 9] == _moment[0]:
-                time_ns, position = _moment[1], position + 9
-                continue
-            value, after = _varint(data, position)
+            value, position = _varint(data, position)
             if number == _TIME:
                 time_ns = value
-                if after - position == 9:
-                    _moment = (data[position:after], value)
             elif number == _PARTIAL:
                 newline = not value
-            position = after
         elif wire == 2:
             length, position = _varint(data, position)
             value_bytes = data[position : position + length]

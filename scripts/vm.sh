@@ -19,9 +19,10 @@ build() {
   mkdir -p "$home/initramfs/bin"
   local package
   package=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image/ {print $2; exit}')
-  (cd "$home" && apt-get download -qq -o APT::Sandbox::User=root "$package")
+  (cd "$home" && apt-get download -qq -o APT::Sandbox::User=root "$package" apparmor)
   dpkg-deb -x "$home/$package"_*.deb "$home"
-  rm "$home/$package"_*.deb
+  dpkg-deb -x "$home"/apparmor_*.deb "$home/apparmor"
+  rm "$home"/*.deb
   version=${package#linux-image-}
   busybox depmod -b "$home" "$version"
   initramfs "$home/lib/modules/$version"
@@ -70,6 +71,8 @@ mount -t tmpfs shm /dev/shm
 mount -t mqueue mqueue /dev/mqueue
 mount -t securityfs securityfs /sys/kernel/security
 mount --bind "${machine%/run-*}/lib/modules" /lib/modules
+for place in etc usr/share; do cp -a "${machine%/run-*}/apparmor/$place/." /$place/; done
+[ -e /sbin/apparmor_parser ] || ln -s "${machine%/run-*}/apparmor/sbin/apparmor_parser" /sbin/
 mkdir /run/bin
 ln -s /bin/busybox /run/bin/modprobe # reads the modules.dep that its like has written
 export PATH=/run/bin:$PATH

@@ -329,6 +329,12 @@ def test_events(client: docker.DockerClient, name: str) -> None:
     ]  # fmt: skip
 
 
+def test_events_since_1970(client: docker.DockerClient, name: str) -> None:
+    client.containers.run(IMAGE, "true", name=name, remove=True)
+    seen = client.events(since=0, until=int(time.time()) + 1, decode=True, filters={"container": name})
+    assert "destroy" in [event["Action"] for event in seen]
+
+
 def test_configuration_comes_back(client: docker.DockerClient, name: str) -> None:
     container = client.containers.create(
         IMAGE, ["sleep", "1"], name=name, environment=["A=b"], labels={"l": "v"}, hostname="h", user="1:1",

@@ -1,4 +1,4 @@
-"""cgroup v2 alone, on a kernel of its own: parts of this suite once more, in a machine under QEMU (scripts/vm.sh).
+"""cgroup v2 alone and AppArmor, on a kernel of its own: parts of this suite once more, in a machine under QEMU (scripts/vm.sh).
 
 Emulation is slow: a sample by default (a minute), whole files with ONGGI_TESTS_WHOLE=1 (an hour).
 """
@@ -20,11 +20,16 @@ HERE = "tests/integration"
 SAMPLE = {
     "sample": [
         f"{HERE}/test_isolation.py::test_memory_has_a_limit", f"{HERE}/test_isolation.py::test_other_devices_do_not_open",
-        f"{HERE}/test_containers_life.py::test_pause",
+        f"{HERE}/test_containers_life.py::test_pause", f"{HERE}/test_apparmor.py::test_the_default_profile",
     ],
 }  # fmt: skip
 ALL = {
-    "isolation": [f"{HERE}/test_isolation.py", f"{HERE}/test_traced_exec.py", f"{HERE}/test_races.py"],
+    "isolation": [
+        f"{HERE}/test_isolation.py",
+        f"{HERE}/test_apparmor.py",
+        f"{HERE}/test_traced_exec.py",
+        f"{HERE}/test_races.py",
+    ],
     "life": [f"{HERE}/test_containers_life.py", f"{HERE}/test_control_groups.py"],
     "death": [
         f"{HERE}/test_containers_crash.py",

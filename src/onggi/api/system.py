@@ -35,8 +35,10 @@ def routes(engine: "Engine") -> list[Route]:
         return json_response(await engine.system_info.info())
 
     async def events(request: web.Request) -> web.StreamResponse:
-        since_ns = timestamp_ns(request.query.get("since", ""))
-        until_ns = timestamp_ns(request.query.get("until", ""))
+        since_ns, until_ns = (
+            0 if request.query.get(name) == "0" else timestamp_ns(request.query.get(name, ""))
+            for name in ("since", "until")
+        )  # 0 is 1970 here; elsewhere no bound
         if since_ns is not None and until_ns is not None and until_ns < since_ns:
             raise InvalidParameter(
                 f"`since` time ({request.query['since']}) cannot be after `until` time ({request.query['until']})"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from onggi.engine import capabilities, resources
+from onggi.engine import apparmor, capabilities, resources
 from onggi.engine.container import Container
 from onggi.engine.settings import Settings
 from onggi.engine.validation import parse_security
@@ -101,6 +101,7 @@ def process(
         capabilities=oci.Capabilities(bounding=granted, effective=granted, permitted=granted),
         rlimits=tuple(_rlimits(container)),
         no_new_privileges=security.no_new_privileges,
+        apparmor_profile=apparmor.profile(security.apparmor, privileged=host.privileged),
         oom_score_adj=host.oom_score_adj,
     )
 

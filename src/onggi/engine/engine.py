@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from onggi.content.directory import DirectoryStore
-from onggi.engine import reconcile
+from onggi.engine import apparmor, reconcile
 from onggi.engine.containers import Containers
 from onggi.engine.copying import Copying
 from onggi.engine.events import Events
@@ -113,6 +113,8 @@ class Engine:
             self.copying = Copying(self)
             self.system_info = SystemInfo(self)
             self._stack.push_async_callback(self._stop_work)
+            if apparmor.in_kernel():
+                await asyncio.to_thread(apparmor.default_profile)
             await reconcile.reconcile(self)
             if self.image_cleanup.wanted:
                 self.spawn(self.image_cleanup.run(), name="clean up images")

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from onggi.engine import links
+from onggi.engine import apparmor, links
 from onggi.engine.container import Container
 from onggi.engine.container_config import ContainerConfig, EndpointSettings
 from onggi.engine.lifecycle import State, is_running
+from onggi.engine.validation import parse_security
 from onggi.errors import NotFound
 from onggi.network.endpoint import Endpoint
 
@@ -169,7 +170,10 @@ def inspect(engine: "Engine", container: Container) -> Mapping[str, Any]:
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
-        "AppArmorProfile": "",
+        "AppArmorProfile": apparmor.profile(
+            parse_security(container.host_config.security_opt or ()).apparmor,
+            privileged=container.host_config.privileged,
+        ),
         "ExecIDs": list(container.exec_ids) or None,
         "HostConfig": container.host_config.document() | {"Links": links.shown(engine, container)},
         "GraphDriver": _graph_driver(engine, container),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onggi
-from onggi.engine import runtimes
+from onggi.engine import apparmor, runtimes
 from onggi.engine.lifecycle import State
 from onggi.engine.log_drivers import drivers
 from onggi.linux import cgroup
@@ -162,7 +162,11 @@ class SystemInfo:
             "ContainerdCommit": {"ID": ""},
             "RuncCommit": {"ID": ""},
             "InitCommit": {"ID": ""},
-            "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns"],
+            "SecurityOptions": [
+                *(["name=apparmor"] if apparmor.default_profile() else []),
+                "name=seccomp,profile=builtin",
+                "name=cgroupns",
+            ],
             "FirewallBackend": {"Driver": "nftables"},
             "CDISpecDirs": list(settings.cdi_spec_dirs),
             "Warnings": _warnings(),

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Sequence
 
-from onggi.engine import capabilities, signals
+from onggi.engine import apparmor, capabilities, signals
 from onggi.engine.container_config import ContainerConfig, HealthConfig, HostConfig, RestartPolicy
 from onggi.engine.log_drivers import drivers
 from onggi.errors import InvalidParameter, System
@@ -163,9 +163,11 @@ _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 class SecurityOptions:
     """`--security-opt`, taken apart."""
 
-    __slots__ = ("no_new_privileges", "seccomp", "systempaths_unconfined", "writable_cgroups")
+    __slots__ = ("apparmor", "no_new_privileges", "seccomp", "systempaths_unconfined", "writable_cgroups")
 
     def __init__(self) -> None:
+        self.apparmor = ""
+        """"" is the default profile."""
         self.no_new_privileges = False
         self.seccomp = ""
         """"" is the default profile, `unconfined` none, else the profile's JSON."""
@@ -200,8 +202,8 @@ def parse_security(options: Sequence[str]) -> SecurityOptions:
         elif name == "systempaths" and value == "unconfined":
             found.systempaths_unconfined = True
         elif name == "apparmor":
-            if value not in ("unconfined", "") and os.path.isdir("/sys/kernel/security/apparmor"):
-                raise InvalidParameter("AppArmor profiles are not supported by Onggi: use apparmor=unconfined")
+            apparmor.check(value)
+            found.apparmor = value
         elif name == "label":
             if value != "disable" and os.path.isdir("/sys/fs/selinux"):
                 raise InvalidParameter("SELinux labels are not supported by Onggi: use label=disable")

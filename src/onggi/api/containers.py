@@ -121,6 +121,8 @@ class _Containers:
 
     async def _start(self, request: web.Request) -> dict[str, str]:
         """Returns the trace, as a header, if it was asked for."""
+        if request.query.get("checkpoint"):
+            raise InvalidParameter("checkpoint is only supported in experimental mode")
         traced = TRACE in request.headers
         phases = await self._containers.start(_name(request), traced=traced)
         return {TRACE: ", ".join(f"{name};dur={took_ns / 1e6:.3f}" for name, took_ns in phases)} if traced else {}

@@ -1,7 +1,7 @@
 """Config + HostConfig → config.json. No I/O but for looking at devices that were asked for. (moby: daemon/oci_linux.go)"""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -46,6 +46,8 @@ class Surroundings:
     host: Host
     init: str = ""
     """The program that `--init` puts first under another runtime; ours needs none."""
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    """Of the interfaces it has."""
     linked: Sequence[str] = ()
     """Variables that tell of linked containers."""
     ipc_of: int = 0
@@ -238,7 +240,7 @@ def compile_spec(container: Container, around: Surroundings, settings: Settings)
         mounts=_mounts(container, around),
         annotations=host.annotations or {},
         linux=oci.Linux(
-            sysctl=host.sysctls or {},
+            sysctl={**(host.sysctls or {}), **around.sysctls},
             resources=oci.LinuxResources(
                 devices=device_rules, memory=limits.memory, cpu=limits.cpu, pids=limits.pids, block_io=limits.block_io
             ),

@@ -21,6 +21,7 @@ from onggi.engine.lifecycle import State, Verb, is_running, require
 from onggi.engine.log_drivers import drivers
 from onggi.errors import Conflict, InvalidParameter, OnggiError, System
 from onggi.network.endpoint import Sandbox
+from onggi.network.joining import interface_sysctls
 from onggi.runtime.runtime import Log, Start, Started
 from onggi.volumes.mount_point import MountPoint
 
@@ -133,6 +134,7 @@ async def _set_up(engine: "Engine", container: Container, *, traced: bool) -> St
             hostname=sandbox.hostname if shared is None else shared.config.hostname,
             files=container.directory if shared is None else shared.directory,
             network_namespace=sandbox.namespace is not None,
+            sysctls=interface_sysctls(sandbox.endpoints),
             linked=links.environment(engine, container, links.present(engine, container)) if host.links else (),
             init=runtimes.init(engine.settings) if host.init and program is not None else "",
             ipc_of=_joined(engine, host.ipc_mode, "IPC"),

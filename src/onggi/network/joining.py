@@ -1,6 +1,7 @@
 """What joining networks comes to: which way out, which names, what is refused."""
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
@@ -16,6 +17,10 @@ from onggi.network.resolver_client import NameEntry
 from onggi.network.sandbox import Plug
 from onggi.network.segment import Segment
 
+SYSCTLS = "com.docker.network.endpoint.sysctls"
+"""The driver option of an endpoint that sets parameters of its interface: `net.ipv4.conf.IFNAME.log_martians=1,…`."""
+_SYSCTL = re.compile(r"net\.(?:ipv4|ipv6|mpls)\.[a-z0-9_]+\.(?:IFNAME|ifname)\.[a-z0-9_]+=[\w.:-]+", re.ASCII)
+_IFNAME = re.compile("ifname", re.IGNORECASE)  # docker writes it small
 Wanted = tuple[Network, Attachment]
 
 
@@ -52,16 +57,7 @@ def refusal_to_join(network: Network) -> str:
 
 def check_attachment(network: Network, attachment: Attachment) -> None:
     """Raises InvalidParameter with Docker's sentences for what the network does not offer."""
-    problems = []
-    if network.driver == "bridge" and attachment.ipv4_address:
-        if network.is_default_bridge:
-            problems.append("user specified IP address is supported on user defined networks only")
-        if not network.subnet_asked:
-            problems.append(
-                "user specified IP address is supported only when connecting to networks with user configured subnets"
-            )
-        elif parse_address(attachment.ipv4_address, "IPv4 address") not in IPv4Network(network.subnet):
-            problems.append(f"no configured subnet or ip-range contain the IP address {attachment.ipv4_address}")
+    problems = _address_problems(network, attachment.ipv4_address) if network.driver == "bridge" else []
     if network.is_default_bridge and attachment.aliases:
         problems.append("network-scoped aliases are only supported for user-defined networks")
     if attachment.mac_address:
@@ -69,11 +65,51 @@ def check_attachment(network: Network, attachment: Attachment) -> None:
             mac_bytes(attachment.mac_address)
         except ValueError:
             problems.append(f"invalid MAC address: {attachment.mac_address}")
-    for option in attachment.driver_options:
-        problems.append(f'endpoint option "{option}" is not supported')
+    for option, value in attachment.driver_options.items():
+        if option == SYSCTLS and network.driver == "bridge":
+            problems += [
+                f"unrecognised network interface sysctl '{setting}'; represent 'net.X.Y.ethN.Z=V' as 'net.X.Y.IFNAME.Z=V', "
+                "'X' must be 'ipv4', 'ipv6' or 'mpls'"
+                for setting in value.split(",")
+                if not _SYSCTL.fullmatch(setting)
+            ]
+        else:
+            problems.append(f'endpoint option "{option}" is not supported')
     if problems:
         listed = problems[0] if len(problems) == 1 else "\n".join(f"* {problem}" for problem in problems)
         raise InvalidParameter(f"invalid config for network {network.name}: invalid endpoint settings:\n{listed}")
+
+
+def _address_problems(network: Network, text: str) -> list[str]:
+    if not text:
+        return []
+    problems = []
+    if network.is_default_bridge:
+        problems.append("user specified IP address is supported on user defined networks only")
+    elif not network.subnet_asked:
+        problems.append(
+            "user specified IP address is supported only when connecting to networks with user configured subnets"
+        )
+        return problems
+    try:
+        inside = parse_address(text, "IPv4 address") in IPv4Network(network.subnet)
+    except InvalidParameter as error:
+        problems.append(str(error))
+        inside = False
+    if not inside:
+        problems.append(f"no configured subnet or ip-range contain the IP address {text}")
+    return problems
+
+
+def interface_sysctls(endpoints: Sequence[Endpoint]) -> dict[str, str]:
+    """Kernel parameters that were asked for the interfaces of a container, by their names inside."""
+    return {
+        _IFNAME.sub(endpoint.interface, name): value
+        for endpoint in endpoints
+        for setting in endpoint.driver_options.get(SYSCTLS, "").split(",")
+        if setting
+        for name, _, value in (setting.partition("="),)
+    }
 
 
 def describe(container_id: str, name: str, segment: Segment, attachment: Attachment, plug: Plug) -> Endpoint:

@@ -14,7 +14,7 @@ from typing import Self
 
 from msgspec import structs
 
-from onggi.errors import Forbidden, InvalidParameter, NotFound, OnggiError, System
+from onggi.errors import Forbidden, InvalidParameter, NotFound, OnggiError, System, Unsupported
 from onggi.linux.fd import Fd
 from onggi.linux.netlink import Route
 from onggi.network import host_files, store
@@ -23,6 +23,7 @@ from onggi.network.endpoint import Attachment, Binding, Endpoint, EndpointReques
 from onggi.network.firewall import Firewall
 from onggi.network.host_files import ResolvConf
 from onggi.network.joining import (
+    SYSCTLS,
     Connected,
     Wanted,
     check_attachment,
@@ -552,6 +553,10 @@ class Networks:
         if any(endpoint.network_id == network.id for endpoint in connected.endpoints):
             raise Forbidden(f"endpoint with name {name} already exists in network {network.name}")
         check_attachment(network, attachment)
+        if SYSCTLS in attachment.driver_options:
+            raise Unsupported(
+                "parameters of an interface count from the container's start: stop it, connect it, start it"
+            )
         present = await self._thread.interfaces(namespace)
         (plug,) = await self._plugs([(network, attachment)], present)
         segment = self.catalogue.segments[network.id]

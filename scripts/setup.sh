@@ -2,7 +2,7 @@
 # Sets up what is missing, and nothing twice. Used by ./try, ./test and .ci/run.
 #
 #   scripts/setup.sh run       the product in .venv: what one `pip install` would give
-#   scripts/setup.sh registry  a registry and busybox, for ./try where Docker Hub is out of reach
+#   scripts/setup.sh registry  busybox to make an image of, for ./try where Docker Hub is out of reach
 #   scripts/setup.sh dev       also what the tests need: test libraries, busybox, a registry, nftables
 #   scripts/setup.sh peers     also real Docker, to compare with, and a machine under QEMU with cgroup v2 alone
 set -eu
@@ -50,7 +50,7 @@ run)
   need_packages /usr/bin/python3:python3 /usr/lib/python3.11/ensurepip:python3-venv nft:nftables
   [ -e .venv/.installed ] || install_python requirements/run.txt
   ;;
-registry) need_packages /bin/busybox:busybox-static docker-registry:docker-registry ;;
+registry) need_packages /bin/busybox:busybox-static ;;
 dev | peers)
   need_packages /usr/bin/python3:python3 /usr/lib/python3.11/ensurepip:python3-venv nft:nftables ip:iproute2 \
     /bin/busybox:busybox-static docker-registry:docker-registry curl:curl pgrep:procps setfattr:attr umoci:umoci \

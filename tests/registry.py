@@ -48,6 +48,10 @@ class Registry:
         self.host = ""
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
     def __enter__(self) -> Self:
         return self.start()
 
@@ -336,10 +340,12 @@ def layer_of(files: Mapping[str, bytes | None], *, mode: int = 0o644) -> bytes:
     return layer(directory(path) if content is None else file(path, content, mode) for path, content in files.items())
 
 
-def push_busybox(host: str, repository: str = "library/busybox", tag: str = "latest") -> PushedImage:
+def push_busybox(
+    host: str, repository: str = "library/busybox", tag: str = "latest", *, authorization: str = ""
+) -> PushedImage:
     """Upload an image of Debian's static busybox."""
     return push_image(
-        host, repository, tag, [busybox_layer()],
+        host, repository, tag, [busybox_layer()], authorization=authorization,
         config={"Cmd": ["sh"], "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]},
     )  # fmt: skip
 

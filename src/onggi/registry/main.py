@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from onggi.errors import Conflict, OnggiError, System
-from onggi.registry import administration, backup, fsck, garbage_command, options
+from onggi.registry import administration, allocator, backup, fsck, garbage_command, options
 from onggi.registry.scanning import commands as scanning
 from onggi.registry.settings import Settings
 
@@ -98,6 +98,7 @@ def _base(settings: Settings, opened: socket.socket) -> str:
 
 
 def _serve_command(given: argparse.Namespace) -> int:
+    allocator.settle()
     try:
         settings = options.settings_of(given)
         # The log is lines of a level and a text; those of requests are JSON, and so are told apart by their "{".

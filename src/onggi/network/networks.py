@@ -226,6 +226,8 @@ class Networks:
                 continue  # it may come until the start
         if request.mode in {"", "default", "bridge"}:
             self._pools.expect(self.catalogue.default)
+        elif request.mode == "none":
+            self._pools.expect_bare()
 
     async def connect(self, container_id: str, request: EndpointRequest) -> Sandbox:
         """Give a container that is about to start its network. Undo it with `release`, also when the start fails.
@@ -270,7 +272,7 @@ class Networks:
 
     async def _without_bridge(self, container_id: str, request: EndpointRequest, network: Network) -> Sandbox:
         """Mode "host" or "none"."""
-        resolver = await asyncio.to_thread(ResolvConf.of_host)
+        resolver = ResolvConf.of_host()
         if network.driver == "host":
             namespace = None
             hostname = request.hostname or socket.gethostname()

@@ -167,6 +167,10 @@ class Pools:
         """A container for this network has been created: it is likely to be started soon."""
         self._pool(segment).expect()
 
+    def expect_bare(self) -> None:
+        """A container without a network has been created."""
+        self._bare.expect()
+
     def _pool(self, segment: Segment) -> ReadyPool:
         found = self._plugged.get(segment.network.id)
         if found is None:

@@ -58,9 +58,13 @@ def connect(directory: Path) -> Fd | None:
 
 
 def written_status(directory: Path) -> ExitStatus | None:
+    """None when there is none, or when a power cut has left one that can't be read: that one is removed."""
     try:
         written = jsontext.loads((directory / STATUS).read_bytes())
     except FileNotFoundError:
+        return None
+    except ValueError:
+        (directory / STATUS).unlink()
         return None
     return exit_status(written["code"], written["oom_killed"], written["finished_at_ns"])
 

@@ -322,7 +322,8 @@ class Runtime:
             container.process.close()
             self._containers.pop(id, None)
             if container.process.clean:
-                exec_root.remove(self._root / id)
+                # Where the exec root lies on a disk, removing a directory may wait for its journal.
+                await self._call(exec_root.remove, self._root / id)
                 return
         await self._call(self._clear, self._root / id, None)
 

@@ -364,8 +364,8 @@ class _Shim:
         path = f"{self._directory}/{STATUS}"
         descriptor = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
+            # Not waited for to be on a disk, where the exec root lies on one: after a power cut nothing of it counts.
             os.write(descriptor, text.encode("ascii"))
-            os.fsync(descriptor)  # costs nothing on a tmpfs
         finally:
             os.close(descriptor)
         os.rename(f"{path}.new", path)

@@ -206,3 +206,33 @@ def test_advisories_that_are_none_change_nothing(registry: OnggiRegistry, conten
     assert "kept\tdebian\t1 entries" in registry.command("advisories", "list").stdout
     gone = registry.command("advisories", "import", str(tmp_path / "nothing"))
     assert (gone.returncode, "No such file" in gone.stderr) == (1, True)
+
+
+def test_a_policy_forbids_what_is_unsafe_and_says_which_rule(
+    registry: OnggiRegistry, ask: Client, project: str
+) -> None:
+    repository, policy = f"{project}/app", f"/api/v1/projects/{project}/policy"
+    reader = registry.user(f"pull-{project[:20]}")
+    ask.ok("PUT", f"/api/v1/projects/{project}/members/pull-{project[:20]}", {"role": "guest"})
+    _import(registry, _tracker(CVE_77="", CVE_78="3.0.12-1"), "unsafe")
+    ask.image(repository, "latest", _layer())
+    _report(ask, repository, "latest")
+    path = f"/v2/{repository}/manifests/latest"
+    reader.ok("GET", path)
+    ask.ok("PUT", policy, {"rules": [{"severity": "high", "fixable": True}]})
+    refused = reader("GET", path)
+    assert (refused.status, refused.code) == (403, "DENIED")
+    assert refused.message == (
+        f"the policy of the project {project} forbids this pull: libssl3 3.0.11-1~deb12u1 has CVE-78 (high); fixed in 3.0.12-1"
+    )
+    ask.ok("POST", f"/api/v1/projects/{project}/ignores", {"problem": "CVE-78", "reason": "not reachable"})
+    reader.ok("GET", path)
+    ask.ok("PUT", policy, {"rules": [{"severity": "critical"}, {"severity": "high", "after_days": 3}]})
+    reader.ok("GET", path)  # known for less than three days
+    ask.ok("PUT", policy, {"rules": [{"severity": "high"}]})
+    assert "has CVE-77 (high)" in reader("GET", path).message
+    bad = ask.image(repository, "bad", b"no archive" * 100)
+    _report(ask, repository, "bad")
+    assert reader("GET", f"/v2/{repository}/manifests/bad").message.startswith(
+        f"the policy of the project {project} forbids this pull: {bad} could not be scanned"
+    )

@@ -10,6 +10,7 @@ from onggi.registry.management import activity, projects, repositories, robots, 
 from onggi.registry.route import Route
 from onggi.registry.scanning import api as scanning
 from onggi.registry.service import Service
+from onggi.registry.trust import api as trust
 from onggi.registry.v2 import blobs, discovery, manifests, token, uploads
 
 Install = Callable[[Service], list[Route]]
@@ -28,6 +29,7 @@ FEATURES: tuple[Install, ...] = (
     garbage.install,
     retention.install,
     scanning.install,
+    trust.install,
 )
 
 

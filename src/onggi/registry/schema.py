@@ -25,6 +25,7 @@
     jobs                 jobs            work to be done once: scans, webhooks, replication, retention
     audit                audit           who did what, and was it allowed
     advisory_sources, advisories, ratings    scanning.advisory_store   what is known to be wrong with packages
+    policies             trust.policies  who must have signed, what must not be wrong
     scans, scan_packages, ignores            scanning.scans            what is in images, what is wrong, what is set aside
 
 A blob's bytes are named by a key made for one upload, never by their digest: deleting a key can then not hit the bytes
@@ -283,9 +284,20 @@ SCANNING = """
     ) STRICT;
 """
 
+POLICIES = """
+    CREATE TABLE policies (
+        project_id INTEGER PRIMARY KEY REFERENCES projects (id) ON DELETE CASCADE,
+        content    TEXT NOT NULL,
+        changed_by TEXT NOT NULL,
+        changed_at TEXT NOT NULL
+    ) STRICT;
+    ALTER TABLE scans ADD COLUMN known_since TEXT NOT NULL DEFAULT '{}';
+"""
+
 MIGRATIONS: list[tuple[str, str]] = [
     ("foundation", FOUNDATION),
     ("scanning", SCANNING),
+    ("policies", POLICIES),
 ]
 """Name → statements. Add a feature's tables as a migration of its own, at the end."""
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -19,6 +20,7 @@ from onggi.scan.inventory import Inventory
 from onggi.scan.matching import Finding, match
 
 _findings = msgspec.json.Decoder(list[Finding])
+_moments = msgspec.json.Decoder(dict[str, str])
 _encode = msgspec.json.Encoder().encode
 
 
@@ -47,6 +49,15 @@ class Scan:
     inventory: Inventory
     findings: list[Finding]
     error: str
+    first_seen: dict[str, str]
+    """`known_as` of each finding → since when the registry knows of it."""
+
+    def known_since(self, finding: Finding) -> datetime:
+        return clock.moment(self.first_seen.get(known_as(finding), self.at))
+
+
+def known_as(finding: Finding) -> str:
+    return f"{finding.id} {finding.package} {finding.version}"
 
 
 def find(connection: Connection, repository_id: int, digest: str) -> Scan:
@@ -57,7 +68,7 @@ def find(connection: Connection, repository_id: int, digest: str) -> Scan:
     if row is None:
         raise NotScanned(digest)
     return Scan(digest, ScanState(row["state"]), row["scanned_at"], inventories.decode(row["inventory"]),
-                _findings.decode(row["findings"]), row["error"])  # fmt: skip
+                _findings.decode(row["findings"]), row["error"], _moments.decode(row["known_since"]))  # fmt: skip
 
 
 def findings_of(connection: Connection, inventory: Inventory) -> list[Finding]:
@@ -79,13 +90,20 @@ def put(
     ).fetchone()
     if there is None:
         return
+    now = clock.stamp()
+    earlier = connection.execute(
+        "SELECT known_since FROM scans WHERE repository_id = ? AND digest = ?", (repository_id, digest)
+    ).fetchone()
+    known = _moments.decode(earlier["known_since"]) if earlier is not None else {}
+    since = {name: known.get(name, now) for name in map(known_as, findings)}
     connection.execute(
-        "INSERT INTO scans (repository_id, digest, state, scanned_at, inventory, findings, error)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (repository_id, digest) DO UPDATE SET state = excluded.state,"
+        "INSERT INTO scans (repository_id, digest, state, scanned_at, inventory, findings, error, known_since)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (repository_id, digest) DO UPDATE SET state = excluded.state,"
         " scanned_at = excluded.scanned_at, inventory = excluded.inventory, findings = excluded.findings,"
-        " error = excluded.error",
-        (repository_id, digest, state, clock.stamp(), inventories.encode(inventory), _encode(findings), error[:1000]),
-    )
+        " error = excluded.error, known_since = excluded.known_since",
+        (repository_id, digest, state, now, inventories.encode(inventory), _encode(findings), error[:1000],
+         _encode(since).decode()),
+    )  # fmt: skip
     connection.execute("DELETE FROM scan_packages WHERE repository_id = ? AND digest = ?", (repository_id, digest))
     for name, version in sorted({(package.name, package.version) for package in inventory.packages}):
         connection.execute(

@@ -1,0 +1,171 @@
+"""The gate: asked before a manifest is given out. It says which rule forbids the pull, and why."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+
+from onggi.errors import Forbidden, NotFound
+from onggi.oci.descriptor import IMAGE_CONFIGS, INDEXES, LAYERS
+from onggi.oci.digest import Digest
+from onggi.oci.manifest import Index, Manifest, parse_manifest
+from onggi.registry import accounts, blobs, clock, manifests, projects, repositories
+from onggi.registry.database import Connection
+from onggi.registry.manifests import Stored
+from onggi.registry.names import project_of
+from onggi.registry.permissions import Action, Subject, holds
+from onggi.registry.refusals import ManifestUnknown
+from onggi.registry.scanning import scans
+from onggi.registry.scanning.scans import NotScanned, ScanState
+from onggi.registry.service import Service
+from onggi.registry.trust import policies
+from onggi.registry.trust.policies import Policy, Rule
+from onggi.scan.matching import Finding
+from onggi.signing.cosign import MOST_BYTES
+from onggi.signing.gathering import Signature, gather
+
+MOST_INDEXES = 20
+
+
+class PolicyForbids(Forbidden):
+    """The rule, and what it is about this image."""
+
+    code = "DENIED"
+
+    def __init__(self, repository: str, reason: str) -> None:
+        super().__init__(f"the policy of the project {project_of(repository)} forbids this pull: {reason}")
+
+
+class StoredDocuments:
+    """A repository's documents, read in one transaction; blobs from the object store. Blocks: for a thread."""
+
+    def __init__(self, service: Service, connection: Connection, repository: str) -> None:
+        self._service = service
+        self._connection = connection
+        self._repository = repository
+
+    def referrers(self, image: Digest) -> Iterator[tuple[Digest, str, bytes]]:
+        rows = manifests.referrers(self._connection, self._repository, image, "", 1000, "")
+        return ((Digest(row["digest"]), row["artifact_type"], row["content"]) for row in rows)
+
+    def tagged(self, tag: str) -> tuple[Digest, bytes] | None:
+        try:
+            stored = manifests.find(self._connection, self._repository, tag)
+        except ManifestUnknown:
+            return None
+        return Digest(stored.digest), stored.content
+
+    def blob(self, digest: Digest) -> bytes:
+        try:
+            blob = blobs.find(self._connection, self._repository, digest)
+            if blob.size_bytes > MOST_BYTES:
+                return b""
+            with self._service.objects.open(blob.key) as file:
+                content = file.read(MOST_BYTES)
+        except NotFound:
+            return b""
+        return content if digest.verifies(content) else b""
+
+
+def is_image(stored: Stored) -> bool:
+    """True for what runs: an image or an index; a signature or a chart is neither."""
+    if stored.media_type in INDEXES:
+        return True
+    parsed = parse_manifest(stored.content, stored.media_type)
+    return (
+        isinstance(parsed, Manifest)
+        and parsed.config.media_type in IMAGE_CONFIGS
+        and (not parsed.layers or any(layer.media_type in LAYERS for layer in parsed.layers))
+    )
+
+
+def signatures(
+    service: Service, connection: Connection, repository: str, digest: Digest, policy: Policy
+) -> list[Signature]:
+    """All signatures of one manifest, held against the policy's keys."""
+    documents = StoredDocuments(service, connection, repository)
+    return gather(digest, documents, [key.trusted() for key in policy.keys], clock.now())
+
+
+def _above(connection: Connection, repository: str, digest: str) -> list[Digest]:
+    """The indexes of the repository that name a manifest: who signs an index signs what is in it."""
+    rows = connection.execute(
+        "SELECT DISTINCT r.manifest FROM manifest_references r JOIN manifests m ON m.repository_id = r.repository_id"
+        " AND m.digest = r.manifest JOIN repositories p ON p.id = r.repository_id"
+        " WHERE p.name = ? AND r.digest = ? AND r.kind = 'manifest' AND m.deleted_at = '' LIMIT ?",
+        (repository, digest, MOST_INDEXES),
+    ).fetchall()
+    return [Digest(row["manifest"]) for row in rows]
+
+
+def _may_push(connection: Connection, subject: Subject, repository: str) -> bool:
+    account = accounts.current(connection, subject)
+    return holds(account, Action.PUSH, projects.standing(connection, project_of(repository), account), repository)
+
+
+class Gate:
+    """One service's. `check` is among its pull gates."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def check(self, subject: Subject, repository: str, stored: Stored) -> None:
+        """Raises PolicyForbids. Whoever may push there is let through: signing begins with reading what is signed."""
+        policy = await self._service.read(lambda connection: policies.of_project(connection, project_of(repository)))
+        rules = policy.of(repository.partition("/")[2])
+        if not rules or not await asyncio.to_thread(is_image, stored):
+            return
+        reason = await self._service.database.scan(
+            lambda connection: (
+                ""
+                if _may_push(connection, subject, repository)
+                else self._reason(connection, repository, stored, policy, rules)
+            )
+        )
+        if reason:
+            raise PolicyForbids(repository, reason)
+
+    def _reason(
+        self, connection: Connection, repository: str, stored: Stored, policy: Policy, rules: list[Rule]
+    ) -> str:
+        """Why not; "" when every rule is met."""
+        asked = [rule for rule in rules if rule.signed_by]
+        if asked:
+            made: set[str] = set()
+            for digest in [Digest(stored.digest), *_above(connection, repository, stored.digest)]:
+                for signature in signatures(self._service, connection, repository, digest, policy):
+                    made.update(signature.trusted)
+            for rule in asked:
+                if not made & set(rule.signed_by):
+                    return f"{stored.digest} is not signed by {' or '.join(rule.signed_by)}"
+        for rule in rules:
+            if rule.severity is not None and (reason := self._unsafe(connection, repository, stored, rule)):
+                return reason
+        return ""
+
+    def _unsafe(self, connection: Connection, repository: str, stored: Stored, rule: Rule) -> str:
+        parsed = parse_manifest(stored.content, stored.media_type)
+        if isinstance(parsed, Index):
+            return ""  # each of its images is asked about when it is pulled
+        project = projects.find(connection, project_of(repository))
+        try:
+            scan = scans.find(connection, repositories.find(connection, repository)["id"], stored.digest)
+        except NotScanned:
+            return f"{stored.digest} has not been scanned yet: try again in a moment"
+        if scan.state is not ScanState.DONE:
+            return f"{stored.digest} could not be scanned: {scan.error}"
+        known_before = clock.now() - timedelta(days=rule.after_days)
+        bad = [
+            finding for finding in scans.sorted_findings(connection, project["id"], scan).open
+            if _counts(finding, rule) and scan.known_since(finding) <= known_before
+        ]  # fmt: skip
+        if not bad:
+            return ""
+        worst = bad[0]
+        others = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        mend = f"; fixed in {worst.fixed_version}" if worst.fixed_version else ""
+        return f"{worst.package} {worst.version} has {worst.id} ({worst.severity}){others}{mend}"
+
+
+def _counts(finding: Finding, rule: Rule) -> bool:
+    assert rule.severity is not None
+    return finding.severity.rank <= rule.severity.rank and (bool(finding.fixed_version) or not rule.fixable)

@@ -1,0 +1,198 @@
+"""Signatures of the real cosign and notation, verified by the registry's policy; ours, verified by the real cosign."""
+
+import json
+import shlex
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onggi.oci.digest import Digest
+from onggi.signing import cosign as signing
+from onggi.signing.keys import PrivateKey
+from tests.onggi_registry import CONFIG, MANIFEST, PASSWORD, Client, OnggiRegistry, digest_of
+from tests.peers import PEERS, peer_run
+
+PLAIN = ("--allow-insecure-registry", "--allow-http-registry")
+SIGN = ("sign", "--yes", *PLAIN, "--use-signing-config=false", "--tlog-upload=false")
+VERIFY = ("verify", *PLAIN, "--insecure-ignore-tlog")
+
+
+class Peer:
+    """The programs, in a home of their own in the peers' root."""
+
+    def __init__(self) -> None:
+        self.home = PEERS / "tmp" / f"onggi-{uuid.uuid4().hex[:8]}"
+        self.home.mkdir(parents=True)
+
+    def __call__(self, *words: str) -> str:
+        inside = f"/tmp/{self.home.name}"
+        return peer_run(
+            "env", f"HOME={inside}", "COSIGN_PASSWORD=pw", "sh", "-c", f"cd {inside} && {shlex.join(words)}"
+        )
+
+    def file(self, name: str) -> str:
+        return (self.home / name).read_text()
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnggiRegistry]:
+    with OnggiRegistry(tmp_path_factory.mktemp("signatures")) as running:
+        running.user("reader")
+        yield running
+
+
+@pytest.fixture(scope="module")
+def peer(registry: OnggiRegistry) -> Iterator[Peer]:
+    peer = Peer()
+    try:
+        peer("cosign", "generate-key-pair")
+        peer("cosign", "login", registry.host, "-u", "admin", "-p", PASSWORD)
+        peer("notation", "cert", "generate-test", "--default", "release.example")
+        yield peer
+    finally:
+        peer_run("rm", "-rf", f"/tmp/{peer.home.name}")
+
+
+@pytest.fixture
+def project(registry: OnggiRegistry) -> str:
+    name = f"p{uuid.uuid4().hex[:8]}"
+    registry.admin.ok("POST", "/api/v1/projects", {"name": name})
+    registry.admin.ok("PUT", f"/api/v1/projects/{name}/members/reader", {"role": "guest"})
+    return name
+
+
+def _policy(ask: Client, project: str, pem: str) -> None:
+    ask.ok("PUT", f"/api/v1/projects/{project}/policy",
+           {"keys": [{"name": "release", "pem": pem}], "rules": [{"repositories": "app", "signed_by": ["release"]}]})  # fmt: skip
+
+
+def _signatures(ask: Client, repository: str, digest: str) -> list[Any]:
+    found: list[Any] = ask.ok("GET", f"/api/v1/repositories/{repository}/-/manifests/{digest}/signatures").json()[
+        "signatures"
+    ]
+    return found
+
+
+def _given(reader: Client, repository: str, reference: str) -> None:
+    reader.ok("GET", f"/v2/{repository}/manifests/{reference}")
+    reader.token(f"repository:{repository}:pull").ok("GET", f"/v2/{repository}/manifests/{reference}")
+
+
+def _refused(ask: Client, repository: str, reference: str) -> str:
+    answer = ask("GET", f"/v2/{repository}/manifests/{reference}")
+    assert (answer.status, answer.code) == (403, "DENIED"), answer.body
+    return answer.message
+
+
+@pytest.mark.parametrize("form", ["--new-bundle-format=true", "--new-bundle-format=false"])
+def test_cosign(registry: OnggiRegistry, peer: Peer, project: str, form: str) -> None:
+    ask, reader, repository = registry.admin, registry.as_("reader"), f"{project}/app"
+    signed, unsigned = ask.image(repository, "v1", b"signed"), ask.image(repository, "v2", b"unsigned")
+    _policy(ask, project, peer.file("cosign.pub"))
+    assert _refused(reader, repository, "v1") == (
+        f"the policy of the project {project} forbids this pull: {signed} is not signed by release"
+    )
+    peer("cosign", *SIGN, form, "--key", "cosign.key", f"{registry.host}/{repository}@{signed}")
+    _given(reader, repository, "v1")
+    _refused(reader, repository, "v2")
+    (found,) = _signatures(ask, repository, signed)
+    assert (found["kind"], found["trusted"]) == ("cosign", ["release"])
+    assert _signatures(ask, repository, unsigned) == []
+    peer("cosign", *VERIFY, "--key", "cosign.pub", f"{registry.host}/{repository}@{signed}")
+    # Another key counts for nothing, and the rule is for one repository only.
+    _policy(ask, project, PrivateKey.generate().public_pem.decode())
+    _refused(reader, repository, "v1")
+    assert _signatures(ask, repository, signed)[0]["reason"] == "no trusted key made it"
+    ask.image(f"{project}/other", "v1", b"unsigned")
+    _given(reader, f"{project}/other", "v1")
+
+
+def test_notation(registry: OnggiRegistry, peer: Peer, project: str) -> None:
+    ask, reader, repository = registry.admin, registry.as_("reader"), f"{project}/app"
+    signed = ask.image(repository, "v1", b"signed")
+    ask.image(repository, "v2", b"unsigned")
+    certificate = next(peer.home.rglob("release.example.crt")).read_text()
+    _policy(ask, project, certificate)
+    _refused(reader, repository, "v1")
+    peer(
+        "notation",
+        "sign",
+        "--insecure-registry",
+        "-u",
+        "admin",
+        "-p",
+        PASSWORD,
+        f"{registry.host}/{repository}@{signed}",
+    )
+    _given(reader, repository, "v1")
+    _refused(reader, repository, "v2")
+    (found,) = _signatures(ask, repository, signed)
+    assert (found["kind"], found["trusted"]) == ("notation", ["release"])
+    assert "CN=release.example" in found["signer"]
+    events = [
+        event for event in ask.ok("GET", f"/api/v1/projects/{project}/events").json() if event["kind"] == "signature"
+    ]
+    assert [event["digest"] for event in events] == [signed]
+
+
+def test_ours_verify_with_cosign(registry: OnggiRegistry, peer: Peer, project: str) -> None:
+    ask, repository, key = registry.admin, f"{project}/app", PrivateKey.generate()
+    (peer.home / "ours.pub").write_bytes(key.public_pem)
+    bundled, simple = ask.image(repository, "bundled", b"one"), ask.image(repository, "simple", b"two")
+    bundle = signing.make_bundle(Digest(bundled), key)
+    empty = ask.blob(repository, b"{}")
+    size = len(ask.ok("GET", f"/v2/{repository}/manifests/{bundled}").body)
+    ask.manifest(repository, "", {
+        "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": signing.BUNDLE,
+        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": empty, "size": 2},
+        "layers": [{"mediaType": signing.BUNDLE, "digest": ask.blob(repository, bundle), "size": len(bundle)}],
+        "subject": {"mediaType": MANIFEST, "digest": bundled, "size": size},
+        "annotations": {"dev.sigstore.bundle.content": "dsse-envelope",
+                        "dev.sigstore.bundle.predicateType": signing.PREDICATE},
+    })  # fmt: skip
+    payload, signature = signing.make_simple(Digest(simple), f"{registry.host}/{repository}", key)
+    config = json.dumps({"architecture": "", "os": "", "config": {}, "rootfs": {"type": "layers", "diff_ids": [
+        digest_of(payload)]}}).encode()  # fmt: skip
+    ask.manifest(repository, signing.signature_tag(Digest(simple)), {
+        "schemaVersion": 2, "mediaType": MANIFEST,
+        "config": {"mediaType": CONFIG, "digest": ask.blob(repository, config), "size": len(config)},
+        "layers": [{"mediaType": signing.SIMPLE_SIGNING, "digest": ask.blob(repository, payload), "size": len(payload),
+                    "annotations": {signing.SIGNATURE: signature}}],
+    })  # fmt: skip
+    for digest in (bundled, simple):
+        peer("cosign", *VERIFY, "--key", "ours.pub", f"{registry.host}/{repository}@{digest}")
+    with pytest.raises(AssertionError, match="no matching attestations"):
+        peer("cosign", *VERIFY, "--key", "cosign.pub", f"{registry.host}/{repository}@{bundled}")
+
+
+def test_who_signs_an_index_signs_what_is_in_it(registry: OnggiRegistry, peer: Peer, project: str) -> None:
+    ask, reader, repository = registry.admin, registry.as_("reader"), f"{project}/app"
+    member = ask.image(repository, "member", b"one")
+    size = len(ask.ok("GET", f"/v2/{repository}/manifests/{member}").body)
+    index = ask.manifest(repository, "both", {
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [{"mediaType": MANIFEST, "digest": member, "size": size}]})  # fmt: skip
+    _policy(ask, project, peer.file("cosign.pub"))
+    _refused(reader, repository, member)
+    peer("cosign", *SIGN, "--key", "cosign.key", f"{registry.host}/{repository}@{index}")
+    _given(reader, repository, "both")
+    _given(reader, repository, member)
+
+
+def test_policies_that_say_nothing_are_refused(registry: OnggiRegistry, project: str, tmp_path: Path) -> None:
+    ask, path = registry.admin, f"/api/v1/projects/{project}/policy"
+    pem = PrivateKey.generate().public_pem.decode()
+    for policy, reason in (
+        ({"rules": [{}]}, "a rule says what is asked for"),
+        ({"rules": [{"signed_by": ["x"]}]}, "which the policy does not have"),
+        ({"keys": [{"name": "a", "pem": "nonsense"}]}, "this is no public key"),
+        ({"keys": [{"name": "a", "pem": pem}] * 2}, "the same name"),
+        ({"rules": [], "admin": True}, "unknown field"),
+        ({"rules": [{"severity": "dreadful"}]}, "Invalid enum value"),
+    ):
+        answer = ask("PUT", path, policy)
+        assert (answer.status, reason in answer.message) == (400, True), answer.body
+    assert ask.ok("GET", path).json() == {}

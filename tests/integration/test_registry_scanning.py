@@ -50,6 +50,13 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnggiRegistry
         yield running
 
 
+@pytest.fixture(autouse=True)
+def no_advisories(registry: OnggiRegistry) -> None:
+    """Each test begins without any."""
+    for line in registry.command("advisories", "list").stdout.splitlines():
+        registry.command("advisories", "remove", line.partition("\t")[0])
+
+
 @pytest.fixture
 def ask(registry: OnggiRegistry) -> Client:
     return registry.admin

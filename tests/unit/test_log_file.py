@@ -203,7 +203,7 @@ def _ended(log: ContainerLog) -> None:
 def test_what_is_put_aside_is_compressed(tmp_path: Path) -> None:
     log = open_log(tmp_path / "log", 2000, 3, compress=True)
     wrote = 0
-    while not (tmp_path / "log.1").exists():
+    while not [*tmp_path.glob("log.1*")]:
         log.write("stdout", b"line %d\n" % wrote)
         wrote += 1
     _ended(log)

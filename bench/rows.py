@@ -3,20 +3,14 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from bench import image_rows, streams
-from bench.sides import Row, Side, own_pids, pss_mib
+from bench import container_rows, image_rows, streams
+from bench.sides import LABEL, Row, Side, own_pids, pss_mib, remove_all
 
 IMAGE = "busybox:latest"
 
 
-def _remove_all(side: Side) -> None:
-    left = side.stock("ps", "-aq").stdout.decode().split()
-    if left:
-        side.stock("rm", "-fv", *left)
-
-
 def _sleeper(side: Side) -> None:
-    side.stock("run", "-d", "--name", "bench-sleeper", IMAGE, "sleep", "1000000")
+    side.stock("run", "-d", "--label", LABEL, "--name", "bench-sleeper", IMAGE, "sleep", "1000000")
 
 
 IDLE = 20
@@ -26,7 +20,7 @@ _before: dict[str, float] = {}
 def _prepare_idle(side: Side) -> None:
     _before[side.name] = pss_mib(own_pids(side))
     for _ in range(IDLE):
-        side.stock("run", "-d", "--network", "none", IMAGE, "sleep", "1000000")
+        side.stock("run", "-d", "--label", LABEL, "--network", "none", IMAGE, "sleep", "1000000")
 
 
 def _measure_idle(side: Side) -> float:
@@ -44,7 +38,7 @@ def _measure_at_once(side: Side) -> float:
 
         with_client = docker.DockerClient(base_url=f"unix://{side.socket}", timeout=120)
         try:
-            container = with_client.api.create_container(IMAGE, ["sleep", "1000000"])
+            container = with_client.api.create_container(IMAGE, ["sleep", "1000000"], labels=[LABEL])
             with_client.api.start(container["Id"])
         finally:
             with_client.close()
@@ -54,14 +48,14 @@ def _measure_at_once(side: Side) -> float:
         begun = time.perf_counter()
         list(pool.map(create_and_start, range(AT_ONCE)))
         taken = (time.perf_counter() - begun) * 1000
-    running = len(side.stock("ps", "-q").stdout.split())
+    running = len(side.stock("ps", "-q", "--filter", f"label={LABEL}").stdout.split())
     if running < AT_ONCE:
         raise SystemExit(f"{side.name}: only {running} of {AT_ONCE} run")
-    _remove_all(side)
+    remove_all(side)
     return taken
 
 
-MANY = 300
+MANY = 1000
 
 
 def _prepare_many(side: Side) -> None:
@@ -69,7 +63,7 @@ def _prepare_many(side: Side) -> None:
 
     client = docker.DockerClient(base_url=f"unix://{side.socket}", timeout=120)
     for number in range(MANY):
-        client.api.create_container(IMAGE, ["true"], name=f"bench-{number}")
+        client.api.create_container(IMAGE, ["true"], name=f"bench-{number}", labels=[LABEL])
     client.close()
 
 
@@ -79,7 +73,7 @@ LINES = 300_000
 def _measure_logs(side: Side) -> float:
     """Write the lines and read them back."""
     begun = time.perf_counter()
-    side.stock("run", "--name", "bench-lines", "-d", IMAGE, "seq", str(LINES))
+    side.stock("run", "--label", LABEL, "--name", "bench-lines", "-d", IMAGE, "seq", str(LINES))
     side.stock("wait", "bench-lines")
     seen = side.stock("logs", "bench-lines").stdout.count(b"\n")
     taken = (time.perf_counter() - begun) * 1000
@@ -102,14 +96,14 @@ ROWS: dict[str, Row] = {
         lambda side: side.timed("exec", "bench-sleeper", "true"),
         1 / 4,
         prepare=_sleeper,
-        clean=_remove_all,
+        clean=remove_all,
     ),
     "at-once": Row(
-        f"{AT_ONCE} created and started at once", _measure_at_once, 1 / 10, rounds=3, warm_up=1, clean=_remove_all
+        f"{AT_ONCE} created and started at once", _measure_at_once, 1 / 10, rounds=3, warm_up=1, clean=remove_all
     ),
     "version": Row("version", lambda side: side.timed("version"), 1),
-    "ps": Row(f"ps -a with {MANY}", lambda side: side.timed("ps", "-a"), 1, prepare=_prepare_many, clean=_remove_all),
-    "logs": Row(f"{LINES} log lines, write and read", _measure_logs, 2 / 3, rounds=3, warm_up=0, clean=_remove_all),
+    "ps": Row(f"ps -a with {MANY}", lambda side: side.timed("ps", "-a"), 1, prepare=_prepare_many, clean=remove_all),
+    "logs": Row(f"{LINES} log lines, write and read", _measure_logs, 2 / 3, rounds=3, warm_up=0, clean=remove_all),
     "idle": Row(
         "idle container, our processes",
         _measure_idle,
@@ -118,10 +112,11 @@ ROWS: dict[str, Row] = {
         rounds=3,
         warm_up=0,
         prepare=_prepare_idle,
-        clean=_remove_all,
+        clean=remove_all,
     ),
     **image_rows.ROWS,
     **streams.ROWS,
+    **container_rows.ROWS,
     "engine": Row(
         "the engine, no container", lambda side: pss_mib(own_pids(side)), 1 / 2, unit="MB", rounds=3, warm_up=0
     ),

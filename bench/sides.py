@@ -52,6 +52,16 @@ class Side:
         return (time.perf_counter() - begun) * 1000
 
 
+LABEL = "onggi-bench"
+"""On every container of ours: the other engine may hold more than these."""
+
+
+def remove_all(side: Side) -> None:
+    left = side.stock("ps", "-aq", "--filter", f"label={LABEL}").stdout.decode().split()
+    if left:
+        side.stock("rm", "-fv", *left)
+
+
 def nothing(side: Side) -> None:
     """No preparation, no clean-up."""
 
@@ -97,6 +107,14 @@ def _descendants(roots: set[int]) -> list[int]:
         if not more:
             return sorted(found)
         found |= more
+
+
+def engine_pids(side: Side) -> list[int]:
+    """The daemon's own: it, or dockerd and containerd."""
+    if side.pid is not None:
+        return [side.pid]
+    found = subprocess.run(["pgrep", "-x", "dockerd|containerd"], capture_output=True, text=True, check=True).stdout
+    return [int(pid) for pid in found.split()]
 
 
 def own_pids(side: Side) -> list[int]:

@@ -136,13 +136,13 @@ class Soak(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Everything can be removed, in whatever state it is."""
         try:
-            self._all_at_once([subject.remove_by_force for subject in self.subjects])
-            self._checked(self.subjects)
+            left = [subject for subject in self.subjects if subject.state != "gone"]
+            self._all_at_once([subject.remove_by_force for subject in left])
+            self._checked(left)
         finally:
             self.pool.shutdown()
             self.log.leave()
-            left = self.api.ok("GET", "/containers/json", all=1).json()
-            for entry in left:  # of a step that has failed
+            for entry in self.api.ok("GET", "/containers/json", all=1).json():  # of a step that has failed
                 self.api("DELETE", f"/containers/{entry['Id']}", force=1)
         nothing_is_left(self.engine)
 

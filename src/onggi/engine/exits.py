@@ -76,11 +76,9 @@ def _note(engine: "Engine", container: Container, status: ExitStatus, state: Sta
     checks.end(container)
     container.state = state
     container.pid = container.pid_start = 0
-    container.exit_code, container.oom_killed, container.finished_at = (
-        status.code,
-        status.oom_killed,
-        status.finished_at,
-    )
+    container.exit_code, container.oom_killed = status.code, status.oom_killed
+    # The start is noted when we hear of it: a program may have ended by then.
+    container.finished_at = max(status.finished_at, container.started_at or status.finished_at)
     if status.lost:
         container.error = "the process that watched over the container was killed; the container was ended with it"
     if status.oom_killed:

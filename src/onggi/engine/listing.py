@@ -138,6 +138,7 @@ def _tests(engine: "Engine", filters: Filters) -> list[Test]:
                 lambda container, values=values: any(  # type: ignore[misc]
                     value in (point.name, point.destination, point.source)
                     for point in container.mounts
+                    if point.type != "tmpfs" or point.spec
                     for value in values
                 )
             )
@@ -147,7 +148,7 @@ def _tests(engine: "Engine", filters: Filters) -> list[Test]:
             wanted = filters.flag(key)  # no container here is a task of a swarm
             tests.append(lambda _, wanted=wanted: not wanted)  # type: ignore[misc]
         elif key == "isolation":
-            tests.append(lambda _, values=values: "default" in values or "" in values)  # type: ignore[misc]
+            continue  # of Windows: ignored as Docker ignores it here
     return tests
 
 
@@ -223,16 +224,22 @@ def _by_network(engine: "Engine", values: Sequence[str]) -> Test:
     return test
 
 
-def _port_numbers(value: str) -> tuple[range, str]:
+def _port_numbers(key: str, value: str) -> tuple[range, str]:
     numbers, _, protocol = value.partition("/")
-    first, _, last = numbers.partition("-")
-    if not (first.isdecimal() and (not last or last.isdecimal())) or protocol not in ("", "tcp", "udp", "sctp"):
-        raise InvalidParameter(f'invalid port specification: "{value}"')
-    return range(int(first), int(last or first) + 1), protocol or "tcp"
+    bounds = []
+    for text in numbers.split("-", 1):
+        why = "" if text.isascii() and text.isdecimal() else "invalid syntax"
+        if why or int(text) > 65535:
+            raise InvalidParameter(
+                f'error while looking up for {key} {value}: strconv.ParseUint: parsing "{text}": '
+                f"{why or 'value out of range'}"
+            )
+        bounds.append(int(text))
+    return range(bounds[0], bounds[-1] + 1), protocol or "tcp"
 
 
 def _by_port(engine: "Engine", key: str, values: Sequence[str]) -> Test:
-    wanted = [_port_numbers(value) for value in values]
+    wanted = [_port_numbers(key, value) for value in values]
 
     def test(container: Container) -> bool:
         if key == "expose":

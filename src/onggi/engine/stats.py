@@ -24,6 +24,14 @@ _BLKIO_LISTS = (
     "io_service_bytes_recursive", "io_serviced_recursive", "io_queue_recursive", "io_service_time_recursive",
     "io_wait_time_recursive", "io_merged_recursive", "io_time_recursive", "sectors_recursive",
 )  # fmt: skip
+_MEMORY_V1 = (
+    "active_anon", "active_file", "cache", "dirty", "inactive_anon", "inactive_file", "mapped_file", "pgfault",
+    "pgmajfault", "pgpgin", "pgpgout", "rss", "rss_huge", "unevictable", "writeback",
+)  # fmt: skip
+_SHOWN_V1 = sorted(
+    [*_MEMORY_V1, *(f"total_{name}" for name in _MEMORY_V1), "hierarchical_memory_limit", "hierarchical_memsw_limit"]
+)
+"""Of memory.stat what Docker shows, in its order."""
 _NS_PER_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _NO_THROTTLING = {"periods": 0, "throttled_periods": 0, "throttled_time": 0}
 _NO_CPU: Mapping[str, Any] = {
@@ -145,6 +153,8 @@ def _memory(counters: "Counters", machine_bytes: int) -> Mapping[str, Any]:
     if counters.version == 1 and counters.memory_peak:
         memory["max_usage"] = counters.memory_peak
     memory["stats"] = counters.memory_stat
+    if counters.version == 1:
+        memory["stats"] = {name: counters.memory_stat[name] for name in _SHOWN_V1 if name in counters.memory_stat}
     if counters.memory_failures:
         memory["failcnt"] = counters.memory_failures
     memory["limit"] = min(counters.memory_limit or machine_bytes, machine_bytes)

@@ -449,7 +449,7 @@ class Subject:
     def commit(self) -> None:
         """An image of it; removed at once."""
         image = self.api.ok("POST", "/commit", {}, container=self.id).json()["Id"]
-        self.events += ["pause", "unpause", "commit"] if self.state == "running" else ["commit"]
+        self.events += ["pause", "commit", "unpause"] if self.state == "running" else ["commit"]
         self.api.ok("DELETE", f"/images/{image}", force=1)
 
     def change_networks(self) -> None:

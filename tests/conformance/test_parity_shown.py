@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +35,7 @@ FORM = "|".join(
         "Labels",
     )
 )
+MOUNTS = 7
 _TIME = re.compile(r"\d+ (seconds?|minutes?)|Less than a second|About a minute")
 _PORTS = re.compile(r"127\.0\.0\.1:\d+->")
 
@@ -94,9 +96,12 @@ def plain(text: str) -> str:
     return _PORTS.sub("127.0.0.1:PORT->", _TIME.sub("TIME", text)).replace("docker", "onggi")
 
 
-def said(docker: Callable[..., Any], words: tuple[str, ...]) -> tuple[int, str, str]:
+def said(docker: Callable[..., Any], words: tuple[str, ...]) -> tuple[int, list[list[str]], str]:
     done = docker(*words)
-    return done.returncode, plain(done.stdout), done.stderr
+    rows = [line.split("|") for line in plain(done.stdout).splitlines()]
+    for row in rows:
+        row[MOUNTS] = ",".join(sorted(row[MOUNTS].split(",")))  # Docker's come in the order of a Go map
+    return done.returncode, rows, done.stderr
 
 
 FILTERS = (
@@ -136,6 +141,8 @@ def test_ps_as_json(both: list[Callable[..., Any]]) -> None:
     words = ("ps", "-as", "--filter", f"label=zoo={P}", "--format", "json")
     ours, theirs = ([json.loads(line) for line in docker(*words, check=True).stdout.splitlines()] for docker in both)
     for row, peer_row in zip(ours, theirs, strict=True):
+        for shown in (row, peer_row):
+            shown["Mounts"] = ",".join(sorted(shown["Mounts"].split(",")))
         for unlike in ("ID", "CreatedAt", "Size"):
             assert (unlike in row, bool(row.pop(unlike))) == (True, bool(peer_row.pop(unlike)))
         assert {key: plain(str(text)) for key, text in row.items()} == {
@@ -235,7 +242,7 @@ LIFE: tuple[tuple[str, ...], ...] = (
     ("cp", "{n}:/etc/passwd", "-"),
     ("cp", "/etc/hostname", "{n}:/tmp/"),
     ("commit", "-m", "why", "{n}", "{n}:1"),
-    ("export", "{n}"),
+    ("export", "-o", "{f}", "{n}"),
     ("kill", "-s", "WINCH", "{n}"),
     ("restart", "-t", "0", "{n}"),
     ("stop", "-t", "0", "{n}"),
@@ -247,13 +254,15 @@ LIFE: tuple[tuple[str, ...], ...] = (
 )
 
 
-def test_events_of_a_life_with_their_attributes(engine: Engine, peer: Docker, name: str) -> None:
+def test_events_of_a_life_with_their_attributes(engine: Engine, peer: Docker, name: str, tmp_path: Path) -> None:
     told = []
     for docker in (engine.docker, peer):
         begun = time.time()
         try:
             for words in LIFE:
-                done = docker(*(word.replace("{n}", name.lower()) for word in words))
+                done = docker(
+                    *(word.replace("{n}", name.lower()).replace("{f}", str(tmp_path / "tar")) for word in words)
+                )
                 assert done.returncode == 0, (words, done.stderr)
             asked = ("events", "--since", f"{begun:.6f}", "--until", f"{time.time() + 0.5:.6f}", "--format",
                      "{{.Type}} {{.Action}} {{json .Actor.Attributes}}")  # fmt: skip

@@ -43,10 +43,10 @@ async def commit(
     )  # fmt: skip
     async with _standing_still(engine, container, pause=pause):
         image = await commit_container(engine.images, container.id, image_config, parent, reference)
-    attributes = {"comment": comment, "imageID": image.id, "imageRef": reference.familiar if reference else ""}
-    engine.events.publish("container", "commit", container.id, container.attributes() | attributes)
-    if reference is not None:
-        engine.images.tell("tag", image, reference.with_default_tag().familiar)
+        if reference is not None:
+            engine.images.tell("tag", image, reference.with_default_tag().familiar)
+        attributes = {"comment": comment, "imageID": image.id, "imageRef": reference.familiar if reference else ""}
+        engine.events.publish("container", "commit", container.id, container.attributes() | attributes)
     return image
 
 

@@ -155,6 +155,19 @@ def test_health_and_metrics(tmp_path: Path) -> None:
         assert 'onggi_registry_requests_total{method="GET",kind="/v2/{name*}/blobs/{digest}",status="200"} 1' in lines
 
 
+def test_pulls_are_counted(tmp_path: Path) -> None:
+    with OnggiRegistry(tmp_path) as registry:
+        digest = registry.admin.image("library/app", "v1", b"one")
+        for reference in ("v1", digest, "v1"):
+            registry.anonymous.ok("GET", f"/v2/library/app/manifests/{reference}")
+        registry.anonymous.ok("HEAD", "/v2/library/app/manifests/v1")  # asks, does not pull
+        registry.stop()
+        registry.start()
+        assert registry.admin.ok("GET", "/api/v1/repositories/library/app/-").json()["pulls"] == 3
+        listed = registry.admin.ok("GET", "/api/v1/repositories/library/app/-/manifests").json()
+        assert [bool(one["pulled_at"]) for one in listed] == [True]
+
+
 def test_backup_and_restore(tmp_path: Path) -> None:
     kept = tmp_path / "backup"
     with OnggiRegistry(tmp_path) as registry:

@@ -148,6 +148,7 @@ async def _mark(request: web.Request, response: web.StreamResponse) -> None:
     headers = response.headers
     for name, value in _HEADERS:
         headers[name] = value
+    headers["Server"] = "Onggi"
     headers.setdefault("Content-Security-Policy", SANDBOX)
 
 

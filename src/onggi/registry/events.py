@@ -22,8 +22,6 @@ from onggi.registry.names import project_of
 class EventKind(StrEnum):
     PUSH = "push"
     """A manifest was stored, or a tag moved."""
-    PULL = "pull"
-    """A manifest was read by GET; recorded only where somebody subscribed to it."""
     DELETE = "delete"
     """A manifest or a tag was deleted."""
     ROLLBACK = "rollback"

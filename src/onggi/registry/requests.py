@@ -1,5 +1,6 @@
 """What handlers read from a request and how they answer. The frame (`app.py`) has put subject and address there."""
 
+import asyncio
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,6 +12,14 @@ from onggi.registry.jsonform import encode
 from onggi.registry.permissions import Subject
 
 T = TypeVar("T")
+BODY_DEADLINE_S = 60.0
+
+
+class BodyStalled(InvalidParameter):
+    def __init__(self) -> None:
+        super().__init__(f"the request's body did not arrive within {BODY_DEADLINE_S:.0f} s")
+
+
 SUBJECT = web.RequestKey("subject", Subject)
 ADDRESS = web.RequestKey("address", str)
 """The client's address, the one behind a trusted proxy."""
@@ -30,12 +39,21 @@ def json_reply(value: Any, status: int = 200, headers: dict[str, str] | None = N
                         headers=headers)  # fmt: skip
 
 
+async def read_body(request: web.Request) -> bytes:
+    """All of a short body. Raises BodyStalled, and aiohttp's refusal of one that is larger than the route takes."""
+    try:
+        async with asyncio.timeout(BODY_DEADLINE_S):
+            return await request.read()
+    except TimeoutError as error:
+        raise BodyStalled from error
+
+
 async def body(request: web.Request, decoder: msgspec.json.Decoder[T]) -> T:
     """The request's body as a type; unknown fields are refused by types that say so. Raises InvalidParameter."""
     if request.content_type != "application/json":
         raise InvalidParameter("the body must be sent as application/json")
     try:
-        return decoder.decode(await request.read())
+        return decoder.decode(await read_body(request))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise InvalidParameter(f"the body is not what this call takes: {error}") from error
 

@@ -19,6 +19,7 @@ from onggi.registry.manifests import Stored
 from onggi.registry.metrics import Metrics
 from onggi.registry.passwords import Passwords
 from onggi.registry.permissions import Subject
+from onggi.registry.pulls import Pulls
 from onggi.registry.receiving import Receiver
 from onggi.registry.settings import Settings
 from onggi.registry.throttle import Throttle
@@ -40,6 +41,7 @@ class Service:
     tokens: Tokens
     passwords: Passwords
     jobs: jobs.Runner
+    pulls: Pulls
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -73,6 +75,7 @@ class Service:
             )
             self.tokens = Tokens(key, self.settings.service, self.settings.token_lifetime)
             await self.database.write(lambda connection: [work(connection) for work in self.at_start])
+            self.pulls = await self._stack.enter_async_context(Pulls(self.database))
             self.jobs = await self._stack.enter_async_context(jobs.Runner(self.database, self.job_handlers))
         except BaseException:
             await self._stack.aclose()

@@ -106,7 +106,9 @@ class Projects:
 
     async def look(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["project"]
-        found = await self._service.read(lambda connection: _shown(connection, projects.find(connection, name)))
+        found = await self._service.database.scan(
+            lambda connection: _shown(connection, projects.find(connection, name))
+        )
         return json_reply(found)
 
     async def change(self, request: web.Request) -> web.StreamResponse:

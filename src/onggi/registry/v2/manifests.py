@@ -18,7 +18,7 @@ from onggi.registry.names import project_of, tag_name
 from onggi.registry.permissions import Action
 from onggi.registry.refusals import BlobNotHere, ManifestTooLarge, ReferencesUnknown
 from onggi.registry.repositories import find, find_or_make
-from onggi.registry.requests import REPOSITORY, SUBJECT, actor
+from onggi.registry.requests import REPOSITORY, SUBJECT, actor, read_body
 from onggi.registry.route import Route
 from onggi.registry.service import Service
 from onggi.registry.tags import TagAction
@@ -49,6 +49,7 @@ class Manifests:
             return web.Response(headers=headers)
         for gate in service.pull_gates:
             await gate(request[SUBJECT], repository, found)
+        service.pulls.note(repository, found.digest)
         return web.Response(body=found.content, headers=headers)
 
     async def put(self, request: web.Request) -> web.StreamResponse:
@@ -72,7 +73,7 @@ class Manifests:
         if (request.content_length or 0) > MANIFEST_LIMIT_BYTES:
             raise too_large
         try:
-            return await request.read()
+            return await read_body(request)
         except web.HTTPRequestEntityTooLarge as error:
             raise too_large from error
 

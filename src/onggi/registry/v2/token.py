@@ -17,7 +17,7 @@ from onggi.registry import clock, names, projects, tokens, users
 from onggi.registry.authentication import BadCredentials, sign_in
 from onggi.registry.database import Connection
 from onggi.registry.permissions import Action, PasswordNotChosen, Scope, Subject, SubjectKind, holds
-from onggi.registry.requests import ADDRESS, SUBJECT, json_reply
+from onggi.registry.requests import ADDRESS, SUBJECT, json_reply, read_body
 from onggi.registry.route import Route
 from onggi.registry.service import Service
 from onggi.registry.tokens import CATALOG
@@ -70,7 +70,7 @@ class TokenServer:
         if request.content_type != "application/x-www-form-urlencoded":
             raise InvalidParameter("the body must be sent as application/x-www-form-urlencoded")
         try:
-            fields = parse_qs((await request.read()).decode(), max_num_fields=100)
+            fields = parse_qs((await read_body(request)).decode(), max_num_fields=100)
         except (ValueError, UnicodeDecodeError) as error:
             raise InvalidParameter(f"the form can't be read: {error}") from error
 

@@ -129,6 +129,11 @@ class Uploads:
             raise
         except ObjectUnknown as error:
             raise UploadUnknown from error
+        except Exception:
+            # What came before it broke stays, and counts.
+            size = await self._size(upload)
+            await service.write(lambda connection: blobs.grown(connection, upload.id, size))
+            raise
 
     async def _tell_quota(self, request: web.Request) -> None:
         event = Event(EventKind.QUOTA, request[REPOSITORY], request[SUBJECT].name)

@@ -1,5 +1,10 @@
 """Logging drivers beside real Docker: the same sentence for every bad option, when a container is made and started."""
 
+import json
+import re
+import socket
+
+import msgspec
 import pytest
 
 from tests.engine import Engine
@@ -55,7 +60,7 @@ AT_START = {
     "journald": [[]],
     "syslog": [
         ["syslog-address=tcp://127.0.0.1:1"], ["syslog-address=tcp+tls://127.0.0.1:1", "syslog-tls-ca-cert=/nosuch"],
-        [UDP, "tag={{"], [UDP], [UDP, "cache-max-size=x"], ["syslog-address=unix:///nosuch"],
+        [UDP, "tag={{"], [UDP], ["syslog-address=unix:///nosuch"],
     ],
     "gelf": [[GELF_TCP], [GELF]],
     "fluentd": [
@@ -148,3 +153,89 @@ def test_the_tag_and_chosen_attributes(engine: Engine, peer: Docker, name: str) 
 def identity(docker: Docker) -> str:
     """The image's ID as a tag shows it, escaped as `--details` does."""
     return docker("image", "inspect", "-f", "{{.Id}}", "busybox", check=True).stdout[:12].replace(":", "%3A")
+
+
+SAYS = "echo hello; echo; head -c 20000 /dev/zero | tr '\\0' x; echo; printf 'é no end'"
+SERVED = {
+    "syslog": ["syslog-address=udp://127.0.0.1:%d"],
+    "rfc3164": ["syslog-address=udp://127.0.0.1:%d", "syslog-format=rfc3164"],
+    "rfc5424": ["syslog-address=udp://127.0.0.1:%d", "syslog-format=rfc5424"],
+    "rfc5424micro": ["syslog-address=udp://127.0.0.1:%d", "syslog-format=rfc5424micro", "syslog-facility=local3"],
+    "gelf": ["gelf-address=udp://127.0.0.1:%d", "gelf-compression-type=none", "labels=l", "env=A"],
+    "fluentd": ["fluentd-address=127.0.0.1:%d", "fluentd-sub-second-precision=true", "labels=l"],
+}
+
+
+def _normal(text: str) -> str:
+    """Without what differs from one container, process and moment to the next."""
+    for pattern, word in (
+        (r"\b[0-9a-f]{64}\b", "ID"), (r"\b[0-9a-f]{12}\b", "SHORT"), (r"\[\d+\]:", "[PID]:"), (r"SHORT \d+ ", "SHORT PID "),
+        (r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d", "TIME"), (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", "MICRO"),
+        (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", "NANO"), (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "SECOND"),
+        (r'"_created": "[^"]*"', '"_created": C'),
+        (r'"timestamp": \d+(\.\d+)?', '"timestamp": T'),
+    ):  # fmt: skip
+        text = re.sub(pattern, word, text)
+    return text
+
+
+def _datagrams(server: socket.socket, count: int) -> list[str]:
+    whole: list[bytes] = []
+    chunks: dict[bytes, dict[int, bytes]] = {}
+    while len(whole) < count:
+        data = server.recv(65536)
+        if data[:2] != b"\x1e\x0f":
+            whole.append(data)
+            continue
+        parts = chunks.setdefault(data[2:10], {})
+        parts[data[10]] = data[12:]
+        if len(parts) == data[11]:
+            whole.append(b"".join(parts[n] for n in range(len(parts))))
+    texts = [data.decode() for data in whole]
+    return [json.dumps(json.loads(text), sort_keys=True) if text.startswith("{") else text for text in texts]
+
+
+def _forwarded(server: socket.socket, count: int) -> list[str]:
+    client, _ = server.accept()
+    with client:
+        client.settimeout(60)
+        found: list[str] = []
+        data = b""
+        while len(found) < count:
+            data += client.recv(65536)
+            size = 1
+            while size <= len(data):
+                try:
+                    tag, _, record, options = msgspec.msgpack.decode(data[:size], ext_hook=lambda code, value: code)
+                except msgspec.DecodeError:
+                    size += 1
+                    continue
+                found.append(json.dumps([tag, record, options], sort_keys=True))
+                data, size = data[size:], 1
+        return found
+
+
+@pytest.mark.parametrize("kind", SERVED)
+def test_what_arrives_at_a_server(engine: Engine, peer: Docker, name: str, kind: str) -> None:
+    stream = kind == "fluentd"
+    driver = kind if kind in ("gelf", "fluentd") else "syslog"
+    arrived = []
+    for docker in (engine.docker, peer):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM if stream else socket.SOCK_DGRAM) as server:
+            server.bind(("127.0.0.1", 0))
+            server.settimeout(60)
+            if stream:
+                server.listen()
+            options = [option % server.getsockname()[1] if "%d" in option else option for option in SERVED[kind]]
+            try:
+                docker("run", "-d", "--name", name, "--network", "none", *_words(driver, options), "--label", "l=1 <&>",
+                       "-e", "A=b", "busybox", "sh", "-c", SAYS, check=True)  # fmt: skip
+                found = _forwarded(server, 5) if stream else _datagrams(server, 4)
+            finally:
+                docker("rm", "-f", name)
+            arrived.append([_normal(text.replace(full_identity(docker), "IMAGE")) for text in found])
+    assert arrived[0] == arrived[1]
+
+
+def full_identity(docker: Docker) -> str:
+    return docker("image", "inspect", "-f", "{{.Id}}", "busybox", check=True).stdout.strip()

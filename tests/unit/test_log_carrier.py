@@ -269,7 +269,7 @@ def test_fluentd(shim: Callable[..., Shim], server: Stream) -> None:
     opened.close()
     one, half, rest = _forwarded(server.read_all())
     assert one == ["docker.web", NOW_NS // 10**9,
-                   {"container_id": "c", "container_name": "/web", "source": "stdout", "log": "one"}]  # fmt: skip
+                   {"container_id": "c", "container_name": "/web", "source": "stdout", "log": "one"}, {}]  # fmt: skip
     pieces = [
         (m[2]["log"], m[2]["partial_message"], m[2]["partial_ordinal"], m[2]["partial_last"]) for m in (half, rest)
     ]

@@ -25,7 +25,7 @@ def check(options: Mapping[str, str]) -> None:
         if name in options and server.scheme == "udp":
             raise InvalidParameter(f'"{name}" is only valid for TCP')
         if name in options and (not options[name].isdigit() or len(options[name]) > 9):
-            raise _unknown(name, options[name])
+            raise InvalidParameter(f'"{name}" must be a positive integer')
     level = options.get("gelf-compression-level", "0")
     if level not in ("-1", *"0123456789"):
         raise _unknown("gelf-compression-level", level)

@@ -59,15 +59,8 @@ class Fluentd:
             values["partial_ordinal"] = b"%d" % record.piece.ordinal
             values["partial_last"] = b"true" if record.last else b"false"
         body = b"".join(text(name.encode()) + text(value) for name, value in values.items())
-        options = b"" if chunk is None else b"\x81" + text(b"chunk") + text(chunk)
-        return (
-            (b"\x93" if chunk is None else b"\x94")
-            + self._tag
-            + self._time(record)
-            + _map(len(values))
-            + body
-            + options
-        )
+        options = b"\x80" if chunk is None else b"\x81" + text(b"chunk") + text(chunk)
+        return b"\x94" + self._tag + self._time(record) + _map(len(values)) + body + options
 
     def _time(self, record: "Record") -> bytes:
         second, fraction = divmod(record.time_ns, 1_000_000_000)

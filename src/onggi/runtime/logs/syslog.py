@@ -54,7 +54,7 @@ class Syslog:
         if self._transport is None:
             self.connect()
         assert self._transport is not None
-        self._transport.send([self.encode(record) for record in records])
+        self._transport.send([self.encode(record) for record in records if record.line])  # as Docker: no empty lines
 
     def encode(self, record: "Record") -> bytes:
         head = self._head(self._facility | _SEVERITIES[record.stream], record.time_ns)

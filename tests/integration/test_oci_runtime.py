@@ -50,7 +50,7 @@ class Runtime:
         path = self.bundle / "config.json"
         config = json.loads(path.read_text())
         config["process"] |= {"terminal": False, "args": list(command), "env": ["PATH=/bin"]}
-        del config["process"]["rlimits"]
+        config["process"].pop("rlimits", None)
         config["root"]["readonly"] = False
         change(config)
         path.write_text(json.dumps(config))
@@ -82,6 +82,16 @@ def runtime(tmp_path: Path) -> Iterator[Runtime]:
     made("delete", "--force", made.id)
     assert not Cgroup(f"/onggi-runtime/{made.id}").exists()
     assert made.ok("list", "-q") == ""
+
+
+def test_no_control_group_stays(runtime: Runtime) -> None:
+    others = [entry for place in Cgroup("/onggi-runtime").directories() for entry in Path(place).glob("*/")]
+    runtime.configure("true")
+    runtime.ok("run", "--bundle", str(runtime.bundle), runtime.id)
+    runtime.configure("nope")
+    assert runtime("run", "--bundle", str(runtime.bundle), runtime.id).returncode == 1
+    if not others:  # of another suite on this machine
+        assert not Cgroup("/onggi-runtime").exists()
 
 
 def test_run_ends_with_the_programs_code(runtime: Runtime) -> None:

@@ -34,6 +34,7 @@ V1_CONTROLLERS = frozenset(
 )
 _EMPTY_WAIT_MS = 2000
 _POLL_MS = 5
+_CREATE_ATTEMPTS = 3
 _THAW_ATTEMPTS = 400
 
 
@@ -132,6 +133,15 @@ class Cgroup:
 
     def create(self) -> None:
         """Make it in every hierarchy, parents included; one that exists already is fine."""
+        for _ in range(_CREATE_ATTEMPTS):
+            try:
+                self._create()
+                return
+            except FileNotFoundError:
+                continue  # whoever left a parent last has just removed it
+        self._create()
+
+    def _create(self) -> None:
         cpuset = self.hierarchies.v1.get("cpuset")
         for root in self.hierarchies.roots():
             _make(root, self.path, clone_children=root == cpuset)

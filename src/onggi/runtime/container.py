@@ -25,6 +25,8 @@ from onggi.runtime.plan import plan, plan_exec
 STOPPED, CREATED, RUNNING, PAUSED = "stopped", "created", "running", "paused"
 Console = Callable[[Fd], None]
 """Takes the pty's master, and the duty to close it."""
+_GROUPS = "/onggi-runtime"
+"""Above the control groups of containers whose config.json names none."""
 _EXEC_PREFIX = "exec failed: "
 _FAILED = "unable to start container process: error during container init: "
 
@@ -77,6 +79,7 @@ class Container:
             child.pidfd.close()
         except BaseException:
             self.directory.remove()
+            _tidy()
             raise
         return child.pid
 
@@ -177,6 +180,7 @@ class Container:
             group = Cgroup(state.cgroup)
             group.kill()
             group.delete()
+            _tidy()
         spec = self.directory.config()
         self.directory.remove()
         if spec.hooks is not None and spec.hooks.poststop:
@@ -247,7 +251,7 @@ class Container:
     def _prepared(self, spec: oci.Spec, bundle: Path) -> oci.Spec:
         """The spec with what the command line decides: the control group's path, absolute paths of sources."""
         linux = spec.linux or oci.Linux()
-        path = linux.cgroups_path or f"/onggi-runtime/{self.id}"
+        path = linux.cgroups_path or f"{_GROUPS}/{self.id}"
         if ":" in path and "/" not in path:
             raise Unsupported(f"cgroupsPath {path!r} is for systemd; a path is needed, as without --systemd-cgroup")
         path = "/" + path.strip("/")
@@ -321,6 +325,11 @@ class _Hooks(init.Hooks):
     def state(self, kind: str, pid: int) -> str:
         status = CREATED if kind == "startContainer" else "creating"
         return hooks.state_text(self._id, status, pid, self._bundle, self._spec.annotations).decode()
+
+
+def _tidy() -> None:
+    """No group of ours stays when the last container has gone."""
+    Cgroup(_GROUPS).delete_unused()
 
 
 def _alive(state: State) -> bool:

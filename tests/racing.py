@@ -152,18 +152,19 @@ def _first_line(descriptor: int) -> str:
 def _weaken(part: str) -> None:
     from onggi.runtime import mount_steps
 
-    if part == "targets":
-        mount_steps.make_directory = _by_path  # type: ignore[assignment]
-    elif part == "console":
-        mount_steps.make_file = _file_by_path  # type: ignore[assignment]
-    elif part == "null":
-        mount_steps._null = lambda setup: Fd(os.open(_path_of(setup.root_fd(), "/dev/null"), os.O_PATH))
-    elif part == "proc":
-        mount_steps._plain_directory = lambda setup, path: _by_path(setup.root_fd(), path)
-        mount_steps.Mount.execute = _forgetful(mount_steps.Mount.execute)  # type: ignore[method-assign]
-        mount_steps.WriteSysctls.execute = _sysctls_by_path  # type: ignore[method-assign]
-    else:
-        raise AssertionError(part)
+    steps = mount_steps
+    weaker: dict[str, list[tuple[Any, str, Callable[..., Any]]]] = {
+        "targets": [(steps, "make_directory", _by_path)],
+        "console": [(steps, "make_file", _file_by_path)],
+        "null": [(steps, "_null", lambda setup: Fd(os.open(_path_of(setup.root_fd(), "/dev/null"), os.O_PATH)))],
+        "proc": [
+            (steps, "_plain_directory", lambda setup, path: _by_path(setup.root_fd(), path)),
+            (steps.Mount, "execute", _forgetful(steps.Mount.execute)),
+            (steps.WriteSysctls, "execute", _sysctls_by_path),
+        ],
+    }
+    for holder, name, code in weaker[part]:
+        setattr(holder, name, code)
 
 
 def _path_of(root: "Fd | int", path: str) -> str:

@@ -237,7 +237,9 @@ def test_exec(tmp_path: Path, root: Path) -> None:
                 attachment, end = client()
                 process = _with_args(order.spec.process, "sh", "-c", f"cat; echo problem >&2; exit {code}")
                 name = f"exec-{code}"
-                await running.exec(order.id, name, process, terminal=False, open_stdin=True, attachments=[attachment])
+                await running.exec(
+                    order.id, name, process, terminal=False, open_stdin=True, attachments=[attachment], note=b""
+                )
                 assert running.exec_status(name) is None
                 end.sendall(b"text")
                 end.shutdown(socket.SHUT_WR)
@@ -250,7 +252,7 @@ def test_exec(tmp_path: Path, root: Path) -> None:
             assert (await running.wait(order.id)).code == 137
             with pytest.raises(NotRunning):
                 await running.exec(
-                    order.id, "late", order.spec.process, terminal=False, open_stdin=False, attachments=[]
+                    order.id, "late", order.spec.process, terminal=False, open_stdin=False, attachments=[], note=b""
                 )
             await running.forget(order.id)
 
@@ -272,6 +274,7 @@ def test_exec_with_a_terminal(tmp_path: Path, root: Path) -> None:
                 open_stdin=True,
                 attachments=[attachment],
                 console_size=(20, 80),
+                note=b"",
             )
             end.sendall(b"stty size; echo $((6*7))\n")
             assert b"20 80\r\n42\r\n" in await read_until(end, b"\r\n42\r\n")

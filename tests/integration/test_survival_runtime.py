@@ -202,7 +202,7 @@ def test_a_killed_exec_shim_ends_its_process_only(tmp_path: Path, root: Path) ->
             await running.start(order)
             assert order.spec.process is not None
             started = await running.exec(
-                order.id, "exec", order.spec.process, terminal=False, open_stdin=False, attachments=[]
+                order.id, "exec", order.spec.process, terminal=False, open_stdin=False, attachments=[], note=b""
             )
             os.kill(parent_of(started.pid), signal.SIGKILL)
             status = await running.wait_exec("exec")

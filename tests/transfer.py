@@ -31,7 +31,7 @@ class Host:
     def __init__(
         self, directory: Path, *, deadlines: Deadlines = IMPATIENT, mirrors: Sequence[str] = (),
         insecure: Sequence[str] = ("127.0.0.0/8",), certificates: Sequence[Path] = (),
-        proxies: Proxies | None = None,
+        proxies: Proxies | None = None, push_compression: str = "gzip",
     ) -> None:  # fmt: skip
         self.directory = directory
         self.blobs = DirectoryStore(directory / "content")
@@ -39,7 +39,11 @@ class Host:
         self.events: list[tuple[str, str, str]] = []
         self.images = Images(directory, self.database, self.blobs, self._publish, lambda _: ())
         options = RegistryOptions(
-            insecure=insecure, mirrors=mirrors, certificates=certificates, proxies=proxies or Proxies()
+            insecure=insecure,
+            mirrors=mirrors,
+            certificates=certificates,
+            proxies=proxies or Proxies(),
+            push_compression=push_compression,
         )
         self.transfer = Transfer(self.images, self.blobs, self._publish, options, deadlines=deadlines)
         self._stack = AsyncExitStack()

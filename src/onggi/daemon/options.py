@@ -88,6 +88,9 @@ OPTIONS = (
     Option("image-min-free", "image-min-free", "Remove unused images while less of the disk is free"),
     Option("max-concurrent-downloads", "max-concurrent-downloads", "Set the max concurrent downloads"),
     Option("max-concurrent-uploads", "max-concurrent-uploads", "Set the max concurrent uploads"),
+    Option(
+        "push-compression", "push-compression", "Compression of pushed layers that no registry has given (gzip, zstd)"
+    ),
     Option("log-driver", "log-driver", "Default driver for container logs"),
     Option("log-opt", "log-opts", "Default log driver options for containers", many=True),
     Option("default-ulimit", "default-ulimits", "Default ulimits for containers", many=True),
@@ -217,6 +220,12 @@ def _span(key: str, value: object) -> float:
     return days * 86400 + hours * 3600 + minutes * 60 + seconds
 
 
+def _compression(key: str, value: object) -> str:
+    if value not in ("gzip", "zstd"):
+        raise InvalidParameter(f'invalid value "{value}" for {key}: gzip or zstd is expected')
+    return str(value)
+
+
 def _texts(key: str, value: object) -> tuple[str, ...]:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(value)
@@ -330,6 +339,7 @@ SETTINGS: dict[str, tuple[str, Callable[[str, object], object]]] = {
     "image-min-free": ("image_min_free_bytes", _size),
     "max-concurrent-downloads": ("max_concurrent_downloads", lambda key, value: _number(key, value, least=1)),
     "max-concurrent-uploads": ("max_concurrent_uploads", lambda key, value: _number(key, value, least=1)),
+    "push-compression": ("push_compression", _compression),
     "log-driver": ("log_driver", lambda _, value: str(value)),
     "log-opts": ("log_opts", _pairs),
     "default-ulimits": ("default_ulimits", _texts),

@@ -99,6 +99,7 @@ class Engine:
                 mirrors=settings.registry_mirrors,
                 most_downloads=settings.max_concurrent_downloads,
                 most_uploads=settings.max_concurrent_uploads,
+                push_compression=settings.push_compression,
                 proxies=Proxies(settings.http_proxy, settings.https_proxy, settings.no_proxy),
             )
             self.transfer = await enter(Transfer(self.images, blobs, publish, options))

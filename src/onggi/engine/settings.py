@@ -63,6 +63,8 @@ class Settings:
     """While less of the disk is free, unused images are removed; 0: none is."""
     max_concurrent_downloads: int = 4
     max_concurrent_uploads: int = 5
+    push_compression: str = "gzip"
+    """Of layers of loaded, built or committed images, when they are pushed: gzip or zstd."""
     log_driver: str = "json-file"
     log_opts: dict[str, str] = field(default_factory=dict)
     default_ulimits: tuple[str, ...] = ()

@@ -49,6 +49,8 @@ class Services:
     registries: Registries
     fetches: Fetches
     executor: Executor
+    push_compression: str
+    """Of layers that are kept as plain tars: gzip or zstd."""
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run what blocks on the disk."""

@@ -5,6 +5,7 @@ registry has is mounted, not sent.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import BinaryIO
 
@@ -16,12 +17,14 @@ from onggi.images.credentials import Credentials
 from onggi.images.image import Image
 from onggi.images.progress import LayerRow, Progress
 from onggi.images.pull import Services
-from onggi.images.remote.failure import Answer, AnswerBusy, AnswerFailed, Unreachable
+from onggi.images.remote.failure import Answer, AnswerBusy, AnswerFailed, Misbehaved, Unreachable
 from onggi.images.remote.http import Body
 from onggi.images.remote.repository import Repository
 from onggi.oci.descriptor import Descriptor, encode_document
 from onggi.oci.digest import Digest
 from onggi.oci.reference import Reference
+
+log = logging.getLogger(__name__)
 
 _PIECE_BYTES = 1024 * 1024
 _CHUNK_BYTES = 16 * 1024 * 1024
@@ -97,7 +100,9 @@ class Push:
             for digest in (*(layer.digest for layer in image.manifest.layers), image.manifest.config.digest):
                 if not await lease.hold_blob(digest):
                     raise NotFound(f"content {digest} of the image {name.familiar} is not here: pull or load it again")
-            manifest = await compressed(services.images, services.blobs, services.executor, image, lease)
+            manifest = await compressed(
+                services.images, services.blobs, services.executor, image, lease, services.push_compression
+            )
             layers = {layer.digest: (layer, row) for layer, row in zip(manifest.layers, rows, strict=True)}
             try:
                 async with asyncio.TaskGroup() as group:
@@ -150,36 +155,46 @@ class Push:
             row.say("Pushed")
 
     async def _upload(self, repository: Repository, blob: Descriptor, location: URL | None, row: LayerRow) -> None:
-        """In one request; again from the start when that breaks off; in chunks when it is too large for a proxy."""
+        """In one request. What breaks off goes on in chunks from where the registry has it; so does, from its start,
+        what is too large for a proxy."""
         file = await self._services.in_thread(lambda: self._services.blobs.open(blob.digest))
         most_tries = repository.client.http.deadlines.most_tries
+        offset, chunked, failures = 0, False, 0
         with file:
-            for tried in range(1, most_tries + 1):
+            while True:
                 try:
                     if location is None:
-                        location = await repository.begin_upload(blob.digest)
-                    assert location is not None
-                    return await repository.upload(
-                        location, blob.digest, blob.size, _body(self._services, file, blob.size, row)
-                    )
+                        location, offset = await repository.begin_upload(blob.digest), 0
+                        assert location is not None, "nothing was to be mounted"
+                    if not chunked and not offset:
+                        body = _body(self._services, file, blob.size, row)
+                        return await repository.upload(location, blob.digest, blob.size, body)
+                    while offset < blob.size:
+                        piece = await self._services.in_thread(_reading(file, offset, _CHUNK_BYTES))
+                        location = await repository.upload_piece(location, offset, piece)
+                        offset, failures = offset + len(piece), 0
+                        row.move("Pushing", offset, blob.size)
+                    return await repository.finish_upload(location, blob.digest)
                 except (Unreachable, AnswerBusy, AnswerFailed) as error:
-                    if getattr(error, "status", 0) == _TOO_LARGE:
-                        return await self._upload_in_chunks(repository, blob, file, row)
-                    if tried == most_tries:
+                    if getattr(error, "status", 0) == _TOO_LARGE and not chunked:
+                        chunked, location = True, None
+                        continue
+                    failures += 1
+                    if failures == most_tries:
                         raise
-                    await self._pause(row, repository, tried, error)
-                location = None
+                    await self._pause(row, repository, failures, error)
+                    location, offset = await self._reached(repository, blob, location)
 
-    async def _upload_in_chunks(self, repository: Repository, blob: Descriptor, file: BinaryIO, row: LayerRow) -> None:
-        location = await repository.begin_upload(blob.digest)
-        assert location is not None
-        offset = 0
-        while offset < blob.size:
-            piece = await self._services.in_thread(_reading(file, offset, _CHUNK_BYTES))
-            location = await repository.upload_piece(location, offset, piece)
-            offset += len(piece)
-            row.move("Pushing", offset, blob.size)
-        await repository.finish_upload(location, blob.digest)
+    async def _reached(self, repository: Repository, blob: Descriptor, location: URL | None) -> tuple[URL | None, int]:
+        """Where an upload that broke off goes on, and from which byte; None: from its beginning, anew."""
+        if location is None:
+            return None, 0
+        try:
+            location, offset = await repository.upload_reached(location)
+        except (Answer, Unreachable, Misbehaved) as error:
+            log.info("the upload of %s begins anew: %s", blob.digest, error)
+            return None, 0
+        return (location, offset) if 0 < offset <= blob.size else (None, 0)
 
     async def _pause(self, row: LayerRow, repository: Repository, tried: int, error: OnggiError) -> None:
         deadlines = repository.client.http.deadlines

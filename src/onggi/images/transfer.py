@@ -56,7 +56,9 @@ class Transfer:
         )
         registries = await enter(Registries(self._options, self._deadlines))
         fetches = await enter(Fetches(self._images, self._blobs, executor, self._options.most_downloads))
-        self._services = Services(self._images, self._blobs, registries, fetches, executor)
+        self._services = Services(
+            self._images, self._blobs, registries, fetches, executor, self._options.push_compression
+        )
         return self
 
     async def __aexit__(

@@ -38,6 +38,8 @@ class RegistryOptions:
     """Directories that hold HOST[:PORT]/{*.crt, *.cert, *.key}."""
     most_downloads: int = 4
     most_uploads: int = 5
+    push_compression: str = "gzip"
+    """Of layers that are kept as plain tars: gzip or zstd."""
     proxies: Proxies = field(default_factory=Proxies)
 
 

@@ -25,6 +25,7 @@ _MOST_PAGES = 1000
 _MOST_TAGS = 100_000
 _NEXT = re.compile(r'\s*<([^>]*)>\s*;\s*rel="?next"?', re.IGNORECASE)
 _RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/(?:[0-9]{1,18}|\*)", re.ASCII)
+_UPLOADED = re.compile(r"(?:bytes=)?0-([0-9]{1,18})", re.ASCII)
 _UPLOAD_REPLY_S = 300.0
 
 
@@ -220,6 +221,23 @@ class Repository:
             "PATCH", location, scopes=self._scopes, headers=headers, body=lambda: piece, reply_s=_UPLOAD_REPLY_S
         ) as response:
             return self.client.own_location(location, response.headers.get("Location"))
+
+    async def upload_reached(self, location: URL) -> tuple[URL, int]:
+        """Where an upload that broke off goes on, and how many bytes the registry has of it.
+
+        Raises Answer, Unreachable, Misbehaved.
+        """
+        _, headers, _ = await self.client.document(
+            "GET", location, scopes=self._scopes, limit_bytes=64 * 1024, what="the answer"
+        )
+        match = _UPLOADED.fullmatch(headers.get("Range", ""))
+        if match is None:
+            raise Misbehaved("the registry does not say how much it has of an upload")
+        reached = int(match[1])
+        # "0-0" is what registries say when they have nothing.
+        return self.client.own_location(
+            location, headers.get("Location") or str(location)
+        ), reached + 1 if reached else 0
 
     async def finish_upload(self, location: URL, digest: Digest) -> None:
         """All pieces are sent."""

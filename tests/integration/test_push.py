@@ -1,0 +1,183 @@
+"""Pushes that break off go on; what is compressed here has the same bytes each time."""
+
+import asyncio
+import http.client
+import json
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import pytest
+
+from onggi.images.credentials import Credentials
+from onggi.images.load import load
+from onggi.oci.reference import Reference
+from tests.images import docker_archive
+from tests.onggi_registry import PASSWORD, OnggiRegistry
+from tests.registry import MANIFEST, Registry, layer_of
+from tests.transfer import Host
+
+T = TypeVar("T")
+ADMIN = Credentials("admin", PASSWORD)
+BIG = layer_of({"big": os.urandom(6_000_000)})
+
+
+def run(work: Callable[[], Awaitable[T]]) -> T:
+    async def bounded() -> T:
+        async with asyncio.timeout(90):
+            return await work()
+
+    return asyncio.run(bounded())
+
+
+class Cutter:
+    """A line to a registry that is cut when so many bytes have gone up, once for each number in `cuts`."""
+
+    def __init__(self, host: str, cuts: list[int]) -> None:
+        self._there, _, port = host.rpartition(":")
+        self._port = int(port)
+        self._cuts = cuts
+        self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[Any]] = set()
+        self.sent = 0
+        """Bytes that went up in all."""
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
+    @property
+    def host(self) -> str:
+        assert self._server is not None
+        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        there, onward = await asyncio.open_connection(self._there, self._port)
+        back = asyncio.create_task(self._copy(there, writer))
+        passed = 0
+        try:
+            while piece := await reader.read(1 << 16):
+                onward.write(piece)
+                await onward.drain()
+                passed += len(piece)
+                self.sent += len(piece)
+                if self._cuts and passed >= self._cuts[0]:
+                    self._cuts.pop(0)
+                    break
+        except ConnectionError:
+            pass  # the other side may leave at any time
+        finally:
+            self._serving.discard(task)
+            back.cancel()
+            onward.close()
+            writer.close()
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while piece := await reader.read(1 << 16):
+                writer.write(piece)
+                await writer.drain()
+        except ConnectionError:
+            pass
+
+
+async def put_in(host: Host, archive: Path, name: str) -> None:
+    """Load the image of an archive under `name`."""
+
+    async def stream() -> Any:
+        yield archive.read_bytes()
+
+    await load(host.images, stream(), lambda _: None, quiet=True)
+    await host.images.tag("app:1", Reference.parse(name))
+
+
+def manifest_at(host: str, repository: str, tag: str) -> dict[str, Any]:
+    connection = http.client.HTTPConnection(host, timeout=60)
+    connection.request("GET", f"/v2/{repository}/manifests/{tag}", headers={"Accept": MANIFEST})
+    found: dict[str, Any] = json.load(connection.getresponse())
+    connection.close()
+    return found
+
+
+@pytest.mark.parametrize("cuts", [[4_000_000], [3_000_000, 1_500_000]])
+def test_a_push_that_is_cut_goes_on_where_the_registry_has_it(tmp_path: Path, cuts: list[int]) -> None:
+    """With our own registry. Debian's (distribution 2.8) refuses to go on; see below."""
+    archive = tmp_path / "app.tar"
+    docker_archive(archive, ["app:1"], [BIG])
+
+    async def script(registry: OnggiRegistry) -> int:
+        async with Cutter(registry.host, list(cuts)) as line, Host(tmp_path / "host") as host:
+            name = f"{line.host}/library/app:1"
+            await put_in(host, archive, name)
+            await host.push(name, credentials=ADMIN)
+            return line.sent
+
+    with OnggiRegistry(tmp_path / "registry") as registry:
+        sent = run(lambda: script(registry))
+        layer = registry.admin.ok("GET", "/v2/library/app/manifests/1", None, {"Accept": MANIFEST}).json()["layers"][0]
+
+        async def back() -> None:
+            async with Host(tmp_path / "other") as host:
+                await host.pull(f"{registry.host}/library/app:1")
+                found = await host.transfer.search(f"{registry.host}/ap", 5, {}, ADMIN)
+                assert [result.name for result in found] == ["app"]  # library/ is not shown, as at Docker Hub
+
+        run(back)
+    assert sent < layer["size"] + 1_000_000  # anew it would be the layer and what had come before the cut
+
+
+def test_a_push_that_is_cut_begins_anew_where_the_registry_has_lost_it(registry: Registry, tmp_path: Path) -> None:
+    archive, repository = tmp_path / "app.tar", f"cut/{tmp_path.name}"
+    docker_archive(archive, ["app:1"], [BIG])
+
+    async def script() -> None:
+        async with Cutter(registry.host, [4_000_000]) as line, Host(tmp_path / "host") as host:
+            name = f"{line.host}/{repository}:1"
+            await put_in(host, archive, name)
+            await host.push(name)
+            await host.images.remove(name)
+        async with Host(tmp_path / "other") as host:
+            await host.pull(f"{registry.host}/{repository}:1")
+
+    run(script)
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("gzip", "gzip"), ("zstd", "zstd")])
+def test_the_same_layers_have_the_same_bytes_each_time(
+    registry: Registry, tmp_path: Path, kind: str, suffix: str
+) -> None:
+    archive = tmp_path / "app.tar"
+    layers = [layer_of({f"file-{number}": os.urandom(1000) * 500}) for number in range(4)]
+    docker_archive(archive, ["app:1"], layers)
+
+    async def script(number: int) -> None:
+        async with Host(tmp_path / str(number), push_compression=kind) as host:
+            name = f"{registry.host}/same/{tmp_path.name}-{number}:1"
+            await put_in(host, archive, name)
+            await host.push(name)
+            await host.images.remove("app:1")
+
+    for number in range(2):
+        run(lambda number=number: script(number))  # type: ignore[misc]
+    first, second = (manifest_at(registry.host, f"same/{tmp_path.name}-{number}", "1") for number in range(2))
+    assert first == second
+    assert {layer["mediaType"].rpartition("+")[2] for layer in first["layers"]} == {suffix}
+    assert all(layer["size"] < len(tar) for layer, tar in zip(first["layers"], layers, strict=True))
+
+    async def back() -> None:
+        async with Host(tmp_path / "back") as host:
+            image, _ = await host.pull(f"{registry.host}/same/{tmp_path.name}-0:1")
+            assert [len(layers), *image.config.diff_ids] == [len(image.manifest.layers), *image.config.diff_ids]
+
+    run(back)

@@ -40,8 +40,8 @@ class Cutter:
         self._cuts = cuts
         self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[Any]] = set()
-        self.sent = 0
-        """Bytes that went up in all."""
+        self.begun = 0
+        """Uploads that were begun."""
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -71,7 +71,7 @@ class Cutter:
                 onward.write(piece)
                 await onward.drain()
                 passed += len(piece)
-                self.sent += len(piece)
+                self.begun += piece.startswith(b"POST ")
                 if self._cuts and passed >= self._cuts[0]:
                     self._cuts.pop(0)
                     break
@@ -121,11 +121,11 @@ def test_a_push_that_is_cut_goes_on_where_the_registry_has_it(tmp_path: Path, cu
             name = f"{line.host}/library/app:1"
             await put_in(host, archive, name)
             await host.push(name, credentials=ADMIN)
-            return line.sent
+            return line.begun
 
     with OnggiRegistry(tmp_path / "registry") as registry:
-        sent = run(lambda: script(registry))
-        layer = registry.admin.ok("GET", "/v2/library/app/manifests/1", None, {"Accept": MANIFEST}).json()["layers"][0]
+        # The layer's and the configuration's: none was begun anew.
+        assert run(lambda: script(registry)) == 2
 
         async def back() -> None:
             async with Host(tmp_path / "other") as host:
@@ -134,7 +134,6 @@ def test_a_push_that_is_cut_goes_on_where_the_registry_has_it(tmp_path: Path, cu
                 assert [result.name for result in found] == ["app"]  # library/ is not shown, as at Docker Hub
 
         run(back)
-    assert sent < layer["size"] + 1_000_000  # anew it would be the layer and what had come before the cut
 
 
 def test_a_push_that_is_cut_begins_anew_where_the_registry_has_lost_it(registry: Registry, tmp_path: Path) -> None:

@@ -146,8 +146,10 @@ class Firewall:
         if self._guard is not None:
             self._guard.cancel()
         await self._in_thread(neighbours.leave_filters, self._bridge)
-        if self._trusted:
+        try:
             await self._in_thread(neighbours.leave_zone, sorted(self._trusted))
+        except (OnggiError, OSError, subprocess.SubprocessError) as error:
+            log.warning("bridges stay in firewalld's zone until it is started anew: %s", error)
         await self._in_thread(nftables.remove_table, self.table)
 
     async def _keep(self) -> None:

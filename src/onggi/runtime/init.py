@@ -19,7 +19,7 @@ from onggi import jsontext
 from onggi.linux import message, process
 from onggi.linux.fd import Fd
 from onggi.runtime import mount_steps, namespace_steps, process_steps, reaper
-from onggi.runtime.namespace_steps import Clone, CreateCgroup
+from onggi.runtime.namespace_steps import Clone, CreateCgroup, Fork
 from onggi.runtime.steps import Setup, StartFailure, Step, failure_of, load
 
 TYPE_CHECKING = False
@@ -120,6 +120,8 @@ def spawn(plan: "list[Any]", files: "dict[str, int]", *, hooks: "Hooks | None" =
             _return(setup)
             child.start_time = process.start_time(pid)
             _serve(ours, child, hooks or Hooks(), parent)
+            if child.pid == pid and any(isinstance(step, Fork) for step in steps):
+                raise StartFailure("Fork", 0, "the process was killed before its program ran", 128)
         if child.pid != pid and not sibling:
             os.waitpid(pid, 0)
         return child

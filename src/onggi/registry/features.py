@@ -12,6 +12,7 @@ from onggi.registry.scanning import api as scanning
 from onggi.registry.service import Service
 from onggi.registry.trust import api as trust
 from onggi.registry.v2 import blobs, discovery, manifests, token, uploads
+from onggi.registry.webhooks import api as webhooks
 
 Install = Callable[[Service], list[Route]]
 FEATURES: tuple[Install, ...] = (
@@ -30,6 +31,7 @@ FEATURES: tuple[Install, ...] = (
     retention.install,
     scanning.install,
     trust.install,
+    webhooks.install,
 )
 
 

@@ -109,6 +109,14 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="how often garbage is collected (default 1h)",
     )
+    parser.add_argument(
+        "--webhook-network",
+        type=ipaddress.ip_network,
+        action="append",
+        default=[],
+        metavar="NETWORK",
+        help="a network that webhooks may go to, beside public addresses (several times)",
+    )
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     parser.add_argument("--ready-fd", type=int, metavar="FD", help=argparse.SUPPRESS)  # fmt: skip
 
@@ -128,6 +136,7 @@ def settings_of(given: argparse.Namespace) -> Settings:
         root=given.root, host=host, port=port, url=given.url or "", tls=tls, trusted_proxies=tuple(given.trusted_proxy),
         upload_age=given.upload_age, keep_deleted=given.keep_deleted, unreferenced_age=given.unreferenced_age,
         collect_every=given.collect_every, names=tuple(name.lower() for name in given.name),
+        webhook_networks=tuple(given.webhook_network),
     )  # fmt: skip
 
 

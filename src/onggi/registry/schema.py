@@ -25,6 +25,7 @@
     jobs                 jobs            work to be done once: scans, webhooks, replication, retention
     audit                audit           who did what, and was it allowed
     advisory_sources, advisories, ratings    scanning.advisory_store   what is known to be wrong with packages
+    webhooks, deliveries webhooks.hooks  who is told of what happens, and what came of it
     policies             trust.policies  who must have signed, what must not be wrong
     scans, scan_packages, ignores            scanning.scans            what is in images, what is wrong, what is set aside
 
@@ -294,10 +295,41 @@ POLICIES = """
     ALTER TABLE scans ADD COLUMN known_since TEXT NOT NULL DEFAULT '{}';
 """
 
+WEBHOOKS = """
+    CREATE TABLE webhooks (
+        id           INTEGER PRIMARY KEY,
+        project_id   INTEGER NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
+        url          TEXT NOT NULL,
+        secret       TEXT NOT NULL,
+        events       TEXT NOT NULL,
+        repositories TEXT NOT NULL,
+        enabled      INTEGER NOT NULL,
+        created_by   TEXT NOT NULL,
+        created_at   TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX webhooks_project ON webhooks (project_id);
+    CREATE TABLE deliveries (
+        sequence   INTEGER PRIMARY KEY AUTOINCREMENT,
+        webhook_id INTEGER NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE,
+        name       TEXT NOT NULL UNIQUE,
+        event      TEXT NOT NULL,
+        body       BLOB NOT NULL,
+        state      TEXT NOT NULL,
+        status     INTEGER NOT NULL DEFAULT 0,
+        error      TEXT NOT NULL DEFAULT '',
+        attempts   INTEGER NOT NULL DEFAULT 0,
+        took_ms    INTEGER NOT NULL DEFAULT 0,
+        created_at TEXT NOT NULL,
+        tried_at   TEXT NOT NULL DEFAULT ''
+    ) STRICT;
+    CREATE INDEX deliveries_webhook ON deliveries (webhook_id, sequence);
+"""
+
 MIGRATIONS: list[tuple[str, str]] = [
     ("foundation", FOUNDATION),
     ("scanning", SCANNING),
     ("policies", POLICIES),
+    ("webhooks", WEBHOOKS),
 ]
 """Name → statements. Add a feature's tables as a migration of its own, at the end."""
 

@@ -34,6 +34,8 @@ class Settings:
     """How long a blob that no manifest names stays: the time a push may take."""
     token_lifetime: timedelta = timedelta(minutes=5)
     collect_every: timedelta = timedelta(hours=1)
+    webhook_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Where webhooks may go beside public addresses."""
     names: tuple[str, ...] = field(default=())
     """Host names beside addresses, localhost and the machine's own by which clients without `url` may call."""
 

@@ -167,6 +167,8 @@ def test_a_number_is_kept_a_name_is_looked_up() -> None:
         (linux(namespaces=(*NAMESPACES, oci.Namespace("user"))), "needs uidMappings"),
         (linux(rootfs_propagation="sideways"), "invalid rootfsPropagation"),
         (spec(mounts=(oci.Mount("data", "bind", "/x"),)), "is not absolute"),
+        (spec(mounts=(oci.Mount("/proc", "bind", "/x", ("bind",)),)), "not of type proc"),
+        (spec(mounts=(oci.Mount("//proc/", "bind", "/x", ("bind",)),)), "not of type proc"),
         (spec(mounts=(oci.Mount("/proc/self/attr", "tmpfs", "x"),)), "inside /proc"),
         (spec(mounts=(oci.Mount("/x", "bind", "/x", ("idmap",)),)), "'idmap' is not offered"),
         (spec(hooks=oci.Hooks(start_container=(oci.Hook("x"),))), "path of startContainer hook 'x' is not absolute"),

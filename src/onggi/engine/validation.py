@@ -27,6 +27,8 @@ def check_config(config: ContainerConfig) -> None:
         raise InvalidParameter(
             f"the working directory '{config.working_dir}' is invalid, it needs to be an absolute path"
         )
+    if "\0" in config.working_dir:
+        raise InvalidParameter("invalid working directory: it holds a NUL byte")
     if config.stop_signal:
         signals.number(config.stop_signal)
     for entry in config.env or ():

@@ -3,6 +3,7 @@
 `plan` reads from top to bottom as the start happens; each group of steps is a function of its own below it.
 """
 
+import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -279,6 +280,9 @@ def _mounts(spec: Spec, linux: Linux, root: OverlayRoot | DirectoryRoot, host: H
 def _bind(number: int, entry: MountSpec, options: mount_options.Options) -> Step:
     if options.data:
         raise InvalidParameter(f"mount option {options.data[0][0]!r} makes no sense for a bind mount")
+    if posixpath.normpath("/" + entry.destination.lstrip("/")) == "/proc":
+        # What is written to /proc later would go into the bind (CVE-2019-16884).
+        raise InvalidParameter(f'"{entry.destination}" cannot be mounted because it is not of type proc')
     return mounts.Bind(
         number,
         entry.source,

@@ -4,6 +4,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,6 +91,18 @@ def test_inspect_of_a_created_container(asked: Callable[..., list[Any]], name: s
     ours, theirs = [json.loads(done.stdout)[0] for done in asked("inspect", name)]
     assert ours["State"]["Status"] == "created"
     same(ours, theirs, (ids[1], ids[0]), (ids[1][:12], ids[0][:12]))
+
+
+def test_the_file_with_its_id(engine: Engine, peer: Docker, name: str, tmp_path: Path) -> None:
+    for number, docker in enumerate((engine.docker, engine.onggi, peer)):
+        file = tmp_path / f"id-{number}"
+        try:
+            identifier = docker("create", "--name", name, "--cidfile", str(file), "busybox", check=True).stdout.strip()
+            assert file.read_text() == identifier
+            shown = docker("inspect", "-f", "{{.HostConfig.ContainerIDFile}}", name, check=True).stdout
+            assert shown == f"{file}\n"
+        finally:
+            docker("rm", name)
 
 
 def test_inspect_of_one_that_has_ended(asked: Callable[..., list[Any]], name: str) -> None:

@@ -120,6 +120,10 @@ def test_runtimes_are_options_of_the_daemon(tmp_path: Path) -> None:
     [
         (["--add-runtime", "runc=/x"], "runtime name 'runc' is reserved"),
         (["--default-runtime", "kata"], "specified default runtime 'kata' does not exist"),
+        (
+            ["--userns-remap", "default"],
+            "userns-remap is not supported by Onggi: containers run with the host's user IDs; leave the option away",
+        ),
         (["--add-runtime", "kata"], 'invalid value "kata" for runtimes: NAME=VALUE is expected'),
     ],
 )

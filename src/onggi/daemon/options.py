@@ -98,6 +98,7 @@ OPTIONS = (
     Option("cgroup-parent", "cgroup-parent", "Set parent cgroup for all containers"),
     Option("add-runtime", "runtimes", "Register an additional OCI compatible runtime", many=True),
     Option("default-runtime", "default-runtime", "Default OCI runtime for containers (default onggi)"),
+    Option("userns-remap", "userns-remap", 'User namespaces are not offered yet: any value but "" is refused'),
     Option("init-path", "init-path", "Path to the docker-init binary, for --init under another runtime"),
     Option("cdi-spec-dir", "cdi-spec-dirs", "CDI specification directories to use", many=True),
     Option("shutdown-timeout", "shutdown-timeout", "Set the default shutdown timeout in seconds"),
@@ -384,6 +385,10 @@ def read(arguments: Sequence[str]) -> Configuration:
             f"configuration file: {', '.join(both)}"
         )
     given: dict[str, Any] = in_file | flags
+    if given.get("userns-remap"):
+        raise InvalidParameter(
+            "userns-remap is not supported by Onggi: containers run with the host's user IDs; leave the option away"
+        )
     settings = Settings()
     changes: dict[str, Any] = {}
     for key, (field, convert) in SETTINGS.items():

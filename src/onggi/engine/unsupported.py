@@ -24,8 +24,6 @@ def check_host_config(host: HostConfig) -> None:
         if name.lower() != "size":
             raise InvalidParameter(f"Unknown option {name}")
         raise Unsupported("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
-    if host.container_id_file:
-        raise _refuse("ContainerIDFile", "the file is written by the client; leave the member empty")
     if host.cgroup:
         raise _refuse("Cgroup", "use CgroupParent or CgroupnsMode")
     if host.cpu_count or host.cpu_percent or host.io_maximum_iops or host.io_maximum_bandwidth:

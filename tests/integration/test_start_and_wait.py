@@ -38,11 +38,15 @@ def created(engine: Engine, name: str) -> Iterator[str]:
 
 
 def test_it_starts_when_its_client_has_attached(engine: Engine, created: str) -> None:
-    with ask(engine, f"/containers/{created}/start", "Onggi-Wait: next-exit", "Onggi-Trace: 1") as start:
+    with ask(engine, f"/containers/{created}/start", "Onggi-Wait: next-exit me", "Onggi-Trace: 1") as start:
         # Answered by the same loop after the start's request was read: nothing has happened for want of an attach.
         assert state(engine, created)["Status"] == "created"
         attach = f"/containers/{created}/attach?stream=1&stdin=1&stdout=1"
-        with ask(engine, attach, "Connection: Upgrade", "Upgrade: tcp") as stream:
+        upgrade = ("Connection: Upgrade", "Upgrade: tcp")
+        with ask(engine, attach, *upgrade, "Onggi-Mark: another") as other:
+            assert b" 101 " in read_until(other, b"\r\n\r\n")
+            assert state(engine, created)["Status"] == "created"
+        with ask(engine, attach, *upgrade, "Onggi-Mark: me") as stream:
             assert b" 101 " in read_until(stream, b"\r\n\r\n")
             head = read_until(start, b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 200 ")
@@ -56,7 +60,7 @@ def test_it_starts_when_its_client_has_attached(engine: Engine, created: str) ->
 
 
 def test_a_client_that_goes_before_it_attaches_starts_nothing(engine: Engine, created: str) -> None:
-    ask(engine, f"/containers/{created}/start", "Onggi-Wait: next-exit").close()
+    ask(engine, f"/containers/{created}/start", "Onggi-Wait: next-exit me").close()
     with ask(
         engine, f"/containers/{created}/attach?stream=1&stdout=1", "Connection: Upgrade", "Upgrade: tcp"
     ) as stream:
@@ -65,9 +69,22 @@ def test_a_client_that_goes_before_it_attaches_starts_nothing(engine: Engine, cr
         assert engine.docker("start", created, check=True).stdout == f"{created}\n"
 
 
+def test_the_end_of_one_that_runs_already_is_told(engine: Engine, created: str) -> None:
+    engine.docker("start", created, check=True)
+    attach = f"/containers/{created}/attach?stream=1&stdin=1&stdout=1"
+    with (
+        ask(engine, f"/containers/{created}/start", "Onggi-Wait: next-exit me") as start,
+        ask(engine, attach, "Connection: Upgrade", "Upgrade: tcp", "Onggi-Mark: me") as stream,
+    ):
+        assert b" 101 " in read_until(stream, b"\r\n\r\n")
+        assert read_until(start, b"\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+        engine.docker("kill", created, check=True)
+        assert b'{"StatusCode":137}' in read_until(start, b"}\n")
+
+
 @pytest.mark.parametrize(("condition", "status"), [("next-exit", b" 404 "), ("whenever", b" 400 ")])
 def test_refusals_are_a_start_s(engine: Engine, condition: str, status: bytes) -> None:
-    with ask(engine, "/containers/nobody/start", f"Onggi-Wait: {condition}") as start:
+    with ask(engine, "/containers/nobody/start", f"Onggi-Wait: {condition} me") as start:
         assert status in read_until(start, b"\r\n")
 
 

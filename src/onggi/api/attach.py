@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from onggi.engine.engine import Engine
 
 
+MARK = "Onggi-Mark"
+"""Header of an attach: by this a start that waits for it knows it (see `containers.START_AND_WAIT`)."""
+
+
 def routes(engine: "Engine") -> list[Route]:
     async def attach(request: web.Request) -> web.StreamResponse:
         container = engine.containers.get(request.match_info["name"])
@@ -48,6 +52,7 @@ def routes(engine: "Engine") -> list[Route]:
                 framed=framed,
                 received=hijack.received,
                 detach_keys=keys if container.config.tty else b"",
+                mark=request.headers.get(MARK, ""),
             )
             try:
                 await engine.containers.attach(container.id, attachment)

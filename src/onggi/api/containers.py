@@ -24,7 +24,7 @@ from onggi.engine.container_config import ContainerConfig
 from onggi.engine.containers import WaitCondition
 from onggi.engine.filters import Filters
 from onggi.engine.stopping import grace
-from onggi.errors import InvalidParameter, System
+from onggi.errors import InvalidParameter, NotModified, System
 from onggi.oci.platform import parse_platform
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from onggi.engine.engine import Engine
 
 START_AND_WAIT = "Onggi-Wait"
-"""Header of a start: a wait's condition."""
+"""Header of a start: a wait's condition, and the mark of the attach to wait for (`attach.MARK`)."""
 TRACE = "Onggi-Trace"
 """Header of a start that asks for its phases, and of the answer that tells them (as Server-Timing does)."""
 _CONDITIONS: dict[str, WaitCondition] = {text: text for text in get_args(WaitCondition)}
@@ -111,13 +111,19 @@ class _Containers:
 
     async def start(self, request: web.Request) -> web.StreamResponse:
         """Our own command line may ask with it for what others ask a `wait` for: start when it has attached (which it
-        does on another connection), then tell the end. One request less for a run, and one way there and back."""
-        condition = request.headers.get(START_AND_WAIT)
-        if condition is None:
+        does on another connection, with the same mark), then tell the end. One request less for a run, and one way
+        there and back."""
+        asked = request.headers.get(START_AND_WAIT)
+        if asked is None:
             return web.Response(status=204, headers=await self._start(request))
+        condition, _, mark = asked.partition(" ")
         with self._ending(_name(request), condition) as ending:
-            await self._containers.attached(_name(request))
-            return await _tell_end(request, ending, await self._start(request))
+            await self._containers.attached(_name(request), mark)
+            try:
+                headers = await self._start(request)
+            except NotModified:
+                headers = {}  # it runs already, and its end is told all the same
+            return await _tell_end(request, ending, headers)
 
     async def _start(self, request: web.Request) -> dict[str, str]:
         """Returns the trace, as a header, if it was asked for."""

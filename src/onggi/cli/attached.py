@@ -59,7 +59,7 @@ class Attached:
         No byte and no exit status can be missed: the container starts only when attach and wait are both heard.
         """
         from onggi.cli import signals as numbers
-        from onggi.cli import terminal
+        from onggi.cli import system, terminal
         from onggi.cli.streams import Session, Signals, forwarded
         from onggi.cli.window import Forwarder
 
@@ -72,10 +72,11 @@ class Attached:
         if self._keys:
             query["detachKeys"] = self._keys
         with Signals(caught) as signals:
-            stream = client.upgrade(f"{self._path}/attach", query)
+            mark = system.urandom(8).hex()
+            stream = client.upgrade(f"{self._path}/attach", query, headers={"Onggi-Mark": mark})
             try:
                 if starts and client.onggi:
-                    waiting = self._start_and_wait(stream, condition, trace)
+                    waiting = self._start_and_wait(stream, f"{condition} {mark}", trace)
                 else:
                     waiting = self._wait_and_start(stream, condition, trace, starts=starts)
             except ResponseError as error:
@@ -100,10 +101,10 @@ class Attached:
                 trace.mark("streams")
             return exit_status(waiting.json())
 
-    def _start_and_wait(self, stream: "Connection", condition: str, trace: "Trace | None") -> "Response":
+    def _start_and_wait(self, stream: "Connection", until: str, trace: "Trace | None") -> "Response":
         """An engine of ours starts when the attach has been heard, and tells the end in the answer to the start."""
         client = self._client
-        headers = {"Onggi-Wait": condition, **({"Onggi-Trace": "1"} if trace else {})}
+        headers = {"Onggi-Wait": until, **({"Onggi-Trace": "1"} if trace else {})}
         started = client.begin("POST", f"{self._path}/start", headers=headers)
         client.upgraded(stream)
         if trace:

@@ -353,9 +353,12 @@ class Client:
         text = response.read()
         return loads(text) if text.strip() else None
 
-    def upgrade(self, path: str, query: "Query | None" = None, body: "Any" = None) -> Connection:
+    def upgrade(
+        self, path: str, query: "Query | None" = None, body: "Any" = None, *, headers: "Mapping[str, str] | None" = None
+    ) -> Connection:
         """Send a request that turns its connection into a raw stream: `upgraded` reads the answer's head."""
-        return self._send("POST", path, query, body, headers={"Connection": "Upgrade", "Upgrade": "tcp"})
+        fields = {**(headers or {}), "Connection": "Upgrade", "Upgrade": "tcp"}
+        return self._send("POST", path, query, body, headers=fields)
 
     def upgraded(self, connection: Connection) -> Response:
         """The head of the answer to `upgrade`; from here on `connection` carries the stream."""

@@ -28,6 +28,7 @@ pipe = _os.pipe
 read = _os.read
 set_blocking = _os.set_blocking
 unlink = _os.unlink
+urandom = _os.urandom
 write = _os.write
 
 

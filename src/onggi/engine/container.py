@@ -92,7 +92,7 @@ class Container:
     """It has ended and will not come back by itself."""
     removed: Occasion[WaitResult] = field(default_factory=Occasion)
     attached: Occasion[None] = field(default_factory=Occasion)
-    """A client has attached before the start."""
+    """A client has attached."""
     waiting: "list[Attachment]" = field(default_factory=list)
     """Clients that attached before the start."""
     exec_ids: list[str] = field(default_factory=list)

@@ -205,18 +205,25 @@ class Containers:
                 await self._engine.runtime.attach(container.id, attachment)
             else:
                 container.waiting = [*still_there(container.waiting), attachment]
-                container.attached.happened(None)
+        container.attached.happened(None)
         self._engine.events.publish("container", "attach", container.id, container.attributes())
 
-    async def attached(self, name: str) -> None:
-        """Wait until a client has attached for the next start. Raises Conflict when none comes."""
+    async def attached(self, name: str, mark: str) -> None:
+        """Wait until the client with this mark has attached for the next start; not if it has been started already.
+
+        Raises Conflict when it does not come.
+        """
         container = self.get(name)
         try:
             async with asyncio.timeout(_ATTACH_S):
-                while not container.waiting:
+                while not (
+                    is_running(container.state) or any(attachment.mark == mark for attachment in container.waiting)
+                ):
                     await container.attached.next()
         except TimeoutError:
-            raise Conflict(f"nobody has attached to container {container.id} within {_ATTACH_S:.0f} s") from None
+            raise Conflict(
+                f"the client has not attached to container {container.id} within {_ATTACH_S:.0f} s"
+            ) from None
 
     async def resize(self, name: str, rows: int, columns: int) -> None:
         container = self.get(name)

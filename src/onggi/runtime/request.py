@@ -63,6 +63,8 @@ class Attachment:
     """What was already read from the client: the beginning of its stdin."""
     detach_keys: bytes = b""
     """With a terminal: the keys that end this attachment and leave the container running. b"": none."""
+    mark: str = ""
+    """By this its client knows it again; "" for none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,7 @@ def test_a_broken_upload_goes_on(tmp_path: Path) -> None:
         digest = digest_of(data)
         assert ask("PUT", f"{path}?digest={digest}", b"").status == 201
         assert ask("GET", f"/v2/library/app/blobs/{digest}").body == data
+        assert "Traceback" not in registry.log.read_text()
 
 
 def test_memory_stays_flat(tmp_path: Path) -> None:

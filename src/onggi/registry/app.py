@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from aiohttp import web
+from aiohttp.web_protocol import RequestPayloadError
 
 from onggi.errors import Forbidden, NotFound
 from onggi.registry import origin
@@ -25,6 +26,8 @@ from onggi.registry.service import Service
 
 log = logging.getLogger("onggi.registry.access")
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+CLIENT_GONE = 499
+"""What the log and the metrics call a request whose client did not wait for its answer (nginx's number)."""
 _CONTROL = re.compile(r"[^\x20-\x7e]")
 _HEADERS = (
     ("X-Content-Type-Options", "nosniff"),
@@ -60,13 +63,14 @@ class App:
         except web.HTTPException as redirect:
             response = redirect
         except Exception as error:  # the edge: nobody above could answer
-            if request.transport is None and isinstance(error, ConnectionError):
-                raise  # the client has gone: nobody reads a reply
-            if getattr(request.writer, "output_size", 0) > 0:
+            if request.transport is None and isinstance(error, ConnectionError | RequestPayloadError):
+                response = web.Response(status=CLIENT_GONE)  # nobody reads it
+            elif getattr(request.writer, "output_size", 0) > 0:
                 if request.transport is not None:
                     request.transport.abort()  # the head is on the wire: only an early end can tell the client now
                 raise
-            response = self._failed(request, error)
+            else:
+                response = self._failed(request, error)
         self._note(request, response, kind, time.perf_counter() - begun)
         return response
 

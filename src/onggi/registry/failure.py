@@ -10,6 +10,8 @@ import uuid
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestPayloadError
 
 from onggi.content.store import StoreFull, UnexpectedContent
 from onggi.errors import (
@@ -85,6 +87,8 @@ def reply_to(error: Exception) -> web.Response:
     """The reply for what a handler raised. A bug's text is not shown: it may hold a secret."""
     if isinstance(error, web.HTTPRequestEntityTooLarge):
         error = TooLarge("the request's body is larger than is taken here")
+    elif isinstance(error, RequestPayloadError | HttpProcessingError):
+        error = InvalidParameter("the request's body is not what its head announced")
     status = status_of(error)
     if isinstance(error, OnggiError):
         sentence = str(error)

@@ -86,16 +86,16 @@ class Tokens:
             raise InvalidToken("its signature is not ours")
         try:
             claims = _claims.decode(base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))
-        except (msgspec.DecodeError, binascii.Error) as error:
+            granted = tuple(
+                Scope(access.name, frozenset(Action(action) for action in access.actions)) for access in claims.access
+            )
+        except (msgspec.DecodeError, binascii.Error, ValueError) as error:
             raise InvalidToken("it can't be read") from error
         now = time.time()
         if claims.iss != self._service or claims.aud != self._service:
             raise InvalidToken("it is for another service")
         if not claims.nbf <= now < claims.exp:
             raise InvalidToken("it has expired")
-        granted = tuple(
-            Scope(access.name, frozenset(Action(action) for action in access.actions)) for access in claims.access
-        )
         return Subject(claims.kind, claims.sub, claims.id, granted=granted)
 
 

@@ -201,6 +201,33 @@ def test_a_client_may_come_later(tmp_path: Path, root: Path) -> None:
     asyncio.run(main())
 
 
+def test_the_mounts_go_with_the_end_though_a_client_reads_slowly(tmp_path: Path, root: Path) -> None:
+    def holders(link: str) -> list[str]:
+        found = []
+        for entry in Path("/proc").glob("[0-9]*/fd/*"):
+            try:
+                if os.readlink(entry) == link:
+                    found.append(str(entry))
+            except OSError:
+                continue  # it has ended meanwhile
+        return found
+
+    async def main() -> None:
+        async with runtime(tmp_path) as running:
+            attachment, end = client()
+            order = start(root, "sh", "-c", "read line; seq 1000000", open_stdin=True, attachments=[attachment])
+            started = await running.start(order)
+            mounts = os.readlink(f"/proc/{started.pid}/ns/mnt")
+            end.sendall(b"go\n")
+            assert (await running.wait(order.id)).code == 0
+            await running.forget(order.id)
+            assert await asyncio.to_thread(holders, mounts) == []
+            streams = unframed(await read_all(end))
+            assert streams[1].endswith(b"\n1000000\n"), "there was more for the shim to do"
+
+    asyncio.run(main())
+
+
 def test_terminal(tmp_path: Path, root: Path) -> None:
     async def main() -> None:
         left: asyncio.Queue[tuple[str, str]] = asyncio.Queue()

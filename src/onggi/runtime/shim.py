@@ -259,8 +259,8 @@ class _Shim:
         if self._cgroup:
             try:
                 self._mounts = Fd(os.open(f"/proc/{self._pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC))
-            except FileNotFoundError:
-                pass  # it has ended already
+            except OSError:
+                pass  # it has ended already, or is not for us to see: then its end is heard of a little later
         self._poll.watch(self._connection.fileno(), IN, self._hear)
         if self._listener is not None:
             self._poll.watch(self._listener.fileno(), IN, self._accept)
@@ -334,6 +334,8 @@ class _Shim:
             self._stdio.finish()
             self._write_status(oom_killed, finished_at_ns)
             self.tell(["exited", self._code, oom_killed, finished_at_ns])
+            if self._mounts is not None:
+                self._mounts.close()
             if self._runtime is not None:
                 self._runtime.clear()
             self._delete(cgroup)

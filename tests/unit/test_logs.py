@@ -13,12 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onggi.engine.container_config import ContainerConfig
 from onggi.engine.lifecycle import State
+from onggi.engine.log_drivers.subject import Subject
 from onggi.engine.log_files import json_format, local_format
 from onggi.engine.log_files.entry import nanoseconds
 from onggi.engine.log_files.files import LogFiles, last_records, records_since
 from onggi.engine.logs import LogQuery, Logs
 from onggi.engine.watch import DirectoryWatch
+from onggi.errors import InvalidParameter
 from tests.logs import Writer
 
 START = datetime(2026, 12, 1, tzinfo=UTC)
@@ -238,3 +241,41 @@ def test_any_place_of_a_large_file(tmp_path: Path, format: str, compressed: bool
         for opened in (file, *others):
             opened.close()
     writer.file.close()
+
+
+@pytest.mark.parametrize("tail", [b"\0\0\0\x19\n\x06std", b"\0" * 100_000])
+def test_a_local_file_with_half_a_record_at_its_end(tmp_path: Path, tail: bytes) -> None:
+    """It is just being written, or the power was cut."""
+    path = tmp_path / "log"
+    writer = Writer(path, "local")
+    for n in range(5000):
+        writer.write(b"line %d\n" % n, stamp_ns(n))
+    writer.file.close()
+    with path.open("ab") as file:
+        file.write(tail)
+    with LogFiles(path, local_format).open()[0] as log:
+        assert log.seek_last(2) == 2
+        assert [entry.log for entry in local_format.entries(log.read() or b"")] == ["line 4998\n", "line 4999\n"]
+
+
+def about(tag: str, **labels: str) -> Subject:
+    config = ContainerConfig(labels=labels, cmd=["true"])
+    shown: Any = SimpleNamespace(id="c" * 64, name="web", image_id="sha256:0", image_name="busybox", config=config,
+                                 created_at=START)  # fmt: skip
+    return Subject(shown, {"tag": tag})
+
+
+def test_a_tag_sees_data_only_and_is_bounded() -> None:
+    assert about("{{.Name}}/{{.ID}}").tag() == "web/cccccccccccc"
+    for source in ("{{.container}}", "{{.__class__}}", "{{.Name.__class__}}", "{{call .tag}}", "{{env}}"):
+        with pytest.raises(InvalidParameter, match=r"^template: log-tag:1"):
+            about(source).tag()
+    assert len(about('{{printf "%999999999d" 1}}').tag()) < 4096
+    with pytest.raises(InvalidParameter, match="longer than 4096"):
+        about("{{.Name}}" * 2000).tag()
+
+
+def test_labels_are_chosen_in_linear_time() -> None:
+    subject = about("", aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab="x")
+    subject.options = {"labels-regex": "(a+)+$"}
+    assert subject.attributes() == {}

@@ -198,6 +198,10 @@ class Stdio:
             self._typed = b""
         os.close(descriptor)
         if self.log is not None:
+            # An unfinished line is recorded at the end: what the program wrote elsewhere until then comes before it.
+            for other, name in list(self._sources.items()):
+                if data := _read(other):
+                    self._deliver(name, data)
             self.log.end(stream)
 
     # The program's input

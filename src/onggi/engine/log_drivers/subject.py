@@ -17,6 +17,7 @@ CHOICES = frozenset({"labels", "labels-regex", "env", "env-regex", "tag"})
 """The options that decide it; most drivers take them all."""
 DEFAULT_TAG = "{{.ID}}"
 _SHORT = 12
+_LONGEST_TAG = 4096
 
 
 class Subject:
@@ -36,9 +37,12 @@ class Subject:
         if "{{" not in source:
             return source
         try:
-            return Template(source, name="log-tag", functions=FUNCTIONS).execute(Row(_INFO, self))
+            tag = Template(source, name="log-tag", functions=FUNCTIONS).execute(Row(_INFO, self))
         except TemplateError as error:
             raise InvalidParameter(str(error)) from error
+        if len(tag) > _LONGEST_TAG:
+            raise InvalidParameter(f"template: log-tag: the tag is longer than {_LONGEST_TAG} characters")
+        return tag
 
     def attributes(self, rename: Callable[[str], str] = str) -> dict[str, str]:
         """The chosen labels and variables; `rename` makes names that the driver's server takes. Raises

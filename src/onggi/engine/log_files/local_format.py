@@ -11,6 +11,8 @@ errors = "surrogateescape"
 """Lines are kept as they came, valid UTF-8 or not."""
 
 _BLOCK = 64 * 1024
+_TRIES = 10
+_TRY_S = 0.001
 _LENGTH = 4
 _SOURCE, _TIME, _LINE, _PARTIAL, _ABOUT = 1, 2, 3, 4, 5
 _LAST = b"\x08\x01"
@@ -46,7 +48,7 @@ def _frames(data: bytes) -> Iterator[tuple[int, int]]:
     while position + 2 * _LENGTH <= size:
         begin = position + _LENGTH
         end = begin + _length_at(data, position)[0]
-        if end - begin > LONGEST_RECORD_BYTES:
+        if not 0 < end - begin <= LONGEST_RECORD_BYTES:
             raise _Damaged
         if end + _LENGTH > size:
             return
@@ -60,7 +62,7 @@ def whole(data: bytes) -> int:
     position, size = 0, len(data)
     while position + _LENGTH <= size:
         (length,) = _length_at(data, position)
-        if length > LONGEST_RECORD_BYTES:
+        if not 0 < length <= LONGEST_RECORD_BYTES:
             return size  # damage: let `entries` leave it out
         following = position + length + 2 * _LENGTH
         if following > size:
@@ -106,33 +108,60 @@ def skip(data: bytes, count: int) -> int:
 
 
 def last(descriptor: int, size: int, count: int) -> tuple[int, int]:
-    found, position = 0, size
-    try:
-        for begin, _ in _backwards(descriptor, size):
-            if found == count:
-                break
-            found, position = found + 1, begin
-    except _Damaged:
-        data = os.pread(descriptor, size, 0)  # half a record is just being written, or worse
-        total = _count_whole(data)
-        return skip(data, max(0, total - count)), min(total, count)
-    return position, found
-
-
-def _count_whole(data: bytes) -> int:
-    return count(data[: whole(data)])
+    for _ in range(_TRIES):
+        found, position = 0, size
+        try:
+            for begin, _entry_bytes in _backwards(descriptor, size):
+                if found == count:
+                    break
+                found, position = found + 1, begin
+            return position, found
+        except _Damaged:
+            size = _another_size(descriptor)
+    return _last_forwards(descriptor, count)
 
 
 def since(descriptor: int, size: int, time_ns: int) -> int:
-    position = size
-    try:
-        for begin, entry in _backwards(descriptor, size):
-            if _entry(entry, 0, len(entry)).time_ns < time_ns:
-                return position
-            position = begin
-    except _Damaged:
-        return 0
-    return position
+    for _ in range(_TRIES):
+        position = size
+        try:
+            for begin, entry in _backwards(descriptor, size):
+                if _entry(entry, 0, len(entry)).time_ns < time_ns:
+                    break
+                position = begin
+            return position
+        except _Damaged:
+            size = _another_size(descriptor)
+    return 0
+
+
+def _another_size(descriptor: int) -> int:
+    """Half a record is just being written, most likely: a moment later it is whole."""
+    time.sleep(_TRY_S)
+    return os.fstat(descriptor).st_size
+
+
+def _last_forwards(descriptor: int, count_wanted: int) -> tuple[int, int]:
+    """In a damaged file: count what can be read, then go as far again."""
+    total = sum(count(data) for _, data in _blocks(descriptor))
+    left = max(0, total - count_wanted)
+    for position, data in _blocks(descriptor):
+        here = count(data)
+        if here > left:
+            return position + skip(data, left), min(total, count_wanted)
+        left -= here
+    return os.fstat(descriptor).st_size, 0
+
+
+def _blocks(descriptor: int) -> Iterator[tuple[int, bytes]]:
+    """Whole records from the beginning on, and where they lie."""
+    position, rest = 0, b""
+    while block := os.pread(descriptor, _BLOCK, position + len(rest)):
+        data = rest + block
+        cut = whole(data)
+        if cut:
+            yield position, data[:cut]
+        position, rest = position + cut, data[cut:]
 
 
 def _backwards(descriptor: int, size: int) -> Iterator[tuple[int, bytes]]:
@@ -143,7 +172,7 @@ def _backwards(descriptor: int, size: int) -> Iterator[tuple[int, bytes]]:
             start, block = _before(descriptor, start, end, _LENGTH)
         length = int.from_bytes(block[end - start - _LENGTH : end - start], "big")
         begin = end - length - 2 * _LENGTH
-        if begin < 0 or length > LONGEST_RECORD_BYTES:
+        if begin < 0 or not 0 < length <= LONGEST_RECORD_BYTES:
             raise _Damaged
         if begin < start:
             start, block = _before(descriptor, start, end, end - begin)

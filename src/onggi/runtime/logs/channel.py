@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from onggi.linux.fd import Fd
     from onggi.runtime.poll import Poll
 
+_WITHOUT_CARRIER_BYTES = 1 << 20
+"""How much waits in blocking mode while no carrier can be forked."""
 _FLUSH_S = 10
 """How long after the program's end the carrier may take to take what is waiting here (as dockerd: loggerCloseTimeout)."""
 
@@ -61,9 +63,11 @@ class Channel:
 
     @property
     def full(self) -> bool:
-        return self._buffer_bytes is None and bool(self._waiting)
+        return self._buffer_bytes is None and bool(self._waiting) and self._carrier != 0
 
     def record(self, stream: str, parts: "list[bytes]", time_ns: int) -> None:
+        if not self._carrier:
+            self._begin_anew()
         head = (b"1" if stream == "stdout" else b"2") + time_ns.to_bytes(8, "little")
         for part in parts:
             self._put(head + part)
@@ -73,9 +77,10 @@ class Channel:
             try:
                 os.write(self._ours.fileno(), packet)
                 return
-            except BlockingIOError:
+            except OSError:  # full, or the kernel has no memory just now
                 self._poll.watch(self._ours.fileno(), OUT, self._writable)
-        if self._buffer_bytes is not None and self._waiting and self._waiting_bytes + len(packet) > self._buffer_bytes:
+        limit = _WITHOUT_CARRIER_BYTES if self._buffer_bytes is None and not self._carrier else self._buffer_bytes
+        if limit is not None and self._waiting and self._waiting_bytes + len(packet) > limit:
             self._dropped += 1
             return
         self._waiting.append(packet)
@@ -86,7 +91,7 @@ class Channel:
             while self._waiting:
                 os.write(descriptor, self._waiting[0])
                 self._waiting_bytes -= len(self._waiting.popleft())
-        except BlockingIOError:
+        except OSError:
             return
         self._poll.unwatch(descriptor)
         if self.drained is not None:
@@ -95,7 +100,16 @@ class Channel:
     def child_ended(self, pid: int) -> None:
         if pid == self._carrier:
             print("onggi-shim: the process that carries the log has died; begun anew", file=sys.stderr, flush=True)
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        try:
             self._carrier = self._fork(first=False)
+        except OSError as error:
+            self._carrier = 0  # the program goes on; the next output tries again
+            print(f"onggi-shim: no process to carry the log: {error.strerror}", file=sys.stderr, flush=True)
+            if self.drained is not None:
+                self.drained()
 
     def close(self) -> None:
         """The carrier reads to the end of the channel and ends; a child sees to what is still waiting here, so that

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Fluentd:
     def __init__(self, order: "dict[str, Any]") -> None:
         self._transport = Transport(order, send_s=order["write_timeout_s"] or None)
-        self._tag: bytes = text(order["tag"].encode())
+        self._tag: bytes = text(order["tag"].encode("utf-8", "replace"))
         self._common: "dict[str, str]" = order["common"]
         self._exact: bool = order["sub_second_precision"]
         self._acknowledged: bool = order["request_ack"]
@@ -47,18 +47,18 @@ class Fluentd:
 
     def encode(self, record: "Record", chunk: "bytes | None" = None) -> bytes:
         values: "dict[str, bytes]" = {
-            "container_id": self._common["container_id"].encode(),
-            "container_name": self._common["container_name"].encode(),
+            "container_id": self._common["container_id"].encode("utf-8", "replace"),
+            "container_name": self._common["container_name"].encode("utf-8", "replace"),
             "source": record.stream.encode("ascii"),
             "log": record.line,
         }
-        values.update({name: value.encode() for name, value in self._common.items()})
+        values.update({name: value.encode("utf-8", "replace") for name, value in self._common.items()})
         if record.piece is not None:
             values["partial_message"] = b"true"
             values["partial_id"] = record.piece.id.encode("ascii")
             values["partial_ordinal"] = b"%d" % record.piece.ordinal
             values["partial_last"] = b"true" if record.last else b"false"
-        body = b"".join(text(name.encode()) + text(value) for name, value in values.items())
+        body = b"".join(text(name.encode("utf-8", "replace")) + text(value) for name, value in values.items())
         options = b"\x80" if chunk is None else b"\x81" + text(b"chunk") + text(chunk)
         return b"\x94" + self._tag + self._time(record) + _map(len(values)) + body + options
 

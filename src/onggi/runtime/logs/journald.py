@@ -26,7 +26,9 @@ class Journald:
 
     def __init__(self, order: "dict[str, Any]") -> None:
         self._path: str = order["path"]
-        self._fields = b"".join(field(name, value.encode()) for name, value in order["fields"].items())
+        self._fields = b"".join(
+            field(name, value.encode("utf-8", "replace")) for name, value in order["fields"].items()
+        )
         self._epoch = order["epoch"].encode("ascii")
         self._ordinal = 0
         self._socket: "_socket.socket | None" = None

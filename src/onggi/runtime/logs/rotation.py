@@ -17,6 +17,7 @@ When the disk refuses a write, the records that did not fit are lost and counted
 
 import fcntl
 import os
+import sys
 
 from onggi.linux import process
 
@@ -114,7 +115,10 @@ class RotatingFile:
             kept = self._make_room([(0, ""), *_aside(self._path)])
             for number, suffix in reversed(kept):
                 name = f"{self._path}.{number}{suffix}" if number else self._path
-                os.rename(name, f"{self._path}.{number + 1}{suffix}")
+                try:
+                    os.rename(name, f"{self._path}.{number + 1}{suffix}")
+                except FileNotFoundError:
+                    continue  # an earlier attempt ended after this one
             self._open()
         except OSError:
             return False
@@ -130,7 +134,7 @@ class RotatingFile:
             beyond = number + 2 - self._files
             if beyond <= HELD_FILES and beyond * self._limit <= HELD_BYTES and _is_read(name):
                 break
-            os.unlink(name)
+            _unlink(name)
             names.pop()
         return names
 
@@ -182,7 +186,10 @@ class RotatingFile:
                 continue
             if not _is_read(name):
                 # By a descriptor of a directory, since only so Python follows the link to the file without a name.
-                os.link(f"/proc/self/fd/{target}", f"{name}.gz", src_dir_fd=target, follow_symlinks=True)
+                try:
+                    os.link(f"/proc/self/fd/{target}", f"{name}.gz", src_dir_fd=target, follow_symlinks=True)
+                except FileExistsError:
+                    pass  # a shim was killed between these two lines
                 os.unlink(name)
             return
 
@@ -209,15 +216,22 @@ def _aside(path: str) -> "list[tuple[int, str]]":
 def delete(path: str) -> None:
     """Delete a log's files, the oldest first; for the writer, or where there is none. Raises OSError."""
     for number, suffix in reversed([(0, ""), *_aside(path)]):
-        try:
-            os.unlink(f"{path}.{number}{suffix}" if number else path)
-        except FileNotFoundError:
-            continue  # the container has not written yet
+        _unlink(f"{path}.{number}{suffix}" if number else path)
+
+
+def _unlink(name: str) -> None:
+    try:
+        os.unlink(name)
+    except FileNotFoundError:
+        pass  # not written yet, or an earlier attempt ended here
 
 
 def _is_read(name: str) -> bool:
     """Whether a reader holds its lock on the file."""
-    descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -240,5 +254,8 @@ def _compress(source: int, target: int) -> None:
 
         compression.compress(source, target)
         status = 0
+    except BaseException as error:
+        # Like the shim, this child has never left the host's root: a traceback may be printed.
+        sys.excepthook(type(error), error, error.__traceback__)
     finally:
         os._exit(status)

@@ -27,7 +27,8 @@ class Syslog:
         self._order = order
         self._format: str = order["format"]
         self._facility: int = order["facility"]
-        self._tag: str = order["tag"]
+        # A tag may show an image's label: it must not begin a record of its own.
+        self._tag = "".join(letter if letter.isprintable() else "?" for letter in order["tag"])
         self._hostname: str = order["hostname"]
         self._pid = os.getpid()
         self._transport = Transport(order) if order["network"] else None
@@ -58,7 +59,7 @@ class Syslog:
 
     def encode(self, record: "Record") -> bytes:
         head = self._head(self._facility | _SEVERITIES[record.stream], record.time_ns)
-        text = head.encode() + record.line + b"\n"
+        text = head.encode("utf-8", "replace") + record.line + b"\n"
         return b"%d %s" % (len(text), text) if self._counted else text
 
     def _head(self, priority: int, time_ns: int) -> str:

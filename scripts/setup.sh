@@ -4,7 +4,7 @@
 #   scripts/setup.sh run       the product in .venv: what one `pip install` would give
 #   scripts/setup.sh registry  busybox to make an image of, for ./try where Docker Hub is out of reach
 #   scripts/setup.sh dev       also what the tests need: test libraries, busybox, a registry, nftables
-#   scripts/setup.sh peers     also real Docker, to compare with, and a machine under QEMU with cgroup v2 alone
+#   scripts/setup.sh peers     also real Docker, to compare with
 set -eu
 cd "$(dirname "$(readlink -f "$0")")/.."
 want=${1:-run}
@@ -57,7 +57,7 @@ dev | peers)
     runc:runc crun:crun tini-static:tini \
     /usr/share/doc/mmdebstrap:mmdebstrap
   install_python requirements/dev.txt
-  [ "$want" = dev ] || { scripts/peers.sh build; scripts/vm.sh build; }
+  [ "$want" = dev ] || scripts/peers.sh build
   ;;
 *)
   echo "usage: scripts/setup.sh run|registry|dev|peers" >&2

@@ -54,6 +54,11 @@ def test_ports_of_a_running_container(engine: Engine, server: str) -> None:
     engine.onggi("update", "--publish-rm", "80", server, check=True)
     assert (page(first), page(port)) == ("", "")
     assert not inspected(engine, server)["NetworkSettings"]["Ports"]["80/tcp"]
+    # The same port of the host for another port of the container, in one step.
+    engine.onggi("update", "--publish-add", f"127.0.0.1:{port}:81", server, check=True)
+    engine.onggi("update", "--publish-rm", "81", "--publish-add", f"127.0.0.1:{port}:80", server, check=True)
+    assert page(port) == "page\n"
+    engine.onggi("update", "--publish-rm", "80", server, check=True)
     assert state(engine, server)["Pid"] == before, "it was not restarted"
     engine.docker("run", "--rm", "-p", f"127.0.0.1:{port}:80", "busybox", "true", check=True)
     engine.docker("restart", server, check=True)
@@ -94,7 +99,11 @@ def test_mounts(engine: Engine, server: str, tmp_path: Path, name: str) -> None:
     assert "Mounts are changed from the container's next start on." in changed.stdout
     assert engine.docker("exec", server, "ls", "/bound").returncode == 1
     engine.docker("stop", server, check=True)
-    again = engine.onggi("update", "--volume-add", f"{tmp_path}:/bound", server)
+    volumes = engine.docker("volume", "ls", "-q").stdout
+    again = engine.onggi(
+        "update", "--volume-add", f"{tmp_path}:/bound", "--mount-add", "type=volume,target=/new", server
+    )
+    assert engine.docker("volume", "ls", "-q").stdout == volumes, "what was made for it is gone again"
     assert "something is mounted on /bound already" in again.stderr
     engine.docker("start", server, check=True)
     assert engine.docker("exec", server, "cat", "/bound/file", check=True).stdout == "of the host\n"

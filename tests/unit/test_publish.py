@@ -129,3 +129,23 @@ def test_a_range_gives_the_first_free_port() -> None:
             assert number < given.host_port <= number + 5
     finally:
         ports.close()
+
+
+def test_ports_are_exchanged_for_others() -> None:
+    host = HostPorts()
+    try:
+        any_port = PortWish("tcp", 80, "127.0.0.1", 0, 0)
+        (had,) = host.allocate([any_port], "10.0.0.2")
+        moved = PortWish("tcp", 81, "127.0.0.1", had.host_port, had.host_port)
+        assert host.exchange([had], [any_port], "10.0.0.2") == (had,), "what still meets a wish stays"
+        (now,) = host.exchange([had], [moved], "10.0.0.2")
+        assert (now.container_port, now.host_port, len(host)) == (81, had.host_port, 1)
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            taken = other.getsockname()[1]
+            with pytest.raises(PortInUse):
+                host.exchange([now], [PortWish("tcp", 82, "127.0.0.1", taken, taken)], "10.0.0.2")
+        assert len(host) == 1, "it has what it had"
+        assert host.exchange([now], [], "10.0.0.2") == ()
+        assert len(host) == 0
+    finally:
+        host.close()

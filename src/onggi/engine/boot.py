@@ -81,7 +81,7 @@ async def _start(
 async def _mounted(path: str) -> None:
     while True:
         # By the kernel's list: to look at the path itself would wait for a file server that does not answer.
-        if path.rstrip("/") in _mount_points():
+        if path.rstrip("/") in await asyncio.to_thread(_mount_points):
             return
         await asyncio.sleep(_LOOK_S)
 

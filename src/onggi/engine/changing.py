@@ -67,7 +67,7 @@ async def change(engine: "Engine", container: Container, asked: Changes) -> list
             await engine.database.write(lambda connection: container_store.update_configuration(connection, container))
         except BaseException:
             container.config, container.host_config, container.mounts = before
-            await _leave(engine, container, added)
+            await _undo(engine, container, added)
             raise
         if not runs:
             await _leave(engine, container, gone)
@@ -168,7 +168,7 @@ async def _resolve(
     added = await engine.volumes.resolve(container.id, binds=asked.binds or (), mounts=requests)
     taken = {point.destination for point in kept} & {point.destination for point in added}
     if taken:
-        await _leave(engine, container, added)
+        await _undo(engine, container, added)
         raise Conflict(f"something is mounted on {min(taken)} already: remove that mount at the same time")
     if container.state not in (State.RUNNING, State.PAUSED):
         await engine.volumes.populate(container.id, added, engine.snapshots.root(container.id))
@@ -179,6 +179,14 @@ async def _leave(engine: "Engine", container: Container, points: Iterable[MountP
     """Let go of the volumes of some mounts, unless another mount of the container has them."""
     needed = {point.name for point in container.mounts}
     await engine.volumes.leave(container.id, [point for point in points if point.name not in needed])
+
+
+async def _undo(engine: "Engine", container: Container, added: Sequence[MountPoint]) -> None:
+    """The mounts are not added after all: what was made for them alone goes, too."""
+    await _leave(engine, container, added)
+    for point in added:
+        if point.type == "volume" and point.anonymous:
+            await engine.volumes.remove(point.name, force=True)
 
 
 async def _republish(engine: "Engine", container: Container, config: ContainerConfig, host: HostConfig) -> None:

@@ -193,7 +193,11 @@ class Execs:
 
     async def adopt(self, id: str, data: bytes) -> None:
         """Take up again what an engine before us has started, or note its end. Its container has been taken up."""
-        note = msgspec.json.decode(data, type=Note)
+        try:
+            note = msgspec.json.decode(data, type=Note)
+        except msgspec.DecodeError:
+            self._engine.runtime.forget_exec(id)  # the engine was killed while it wrote: nothing was started
+            return
         try:
             container = self._engine.containers.get(note.container)
         except NotFound:

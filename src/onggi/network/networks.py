@@ -525,7 +525,6 @@ class Networks:
         before, after = connected.forwards, changed.forwards
         await self._firewall.withdraw([forward for forward in before if forward not in after])
         await self._firewall.publish([forward for forward in after if forward not in before])
-        self._host_ports.release([port for port in connected.published if port not in changed.published])
         await self._save(container_id)
 
     async def rename(self, container_id: str, name: str) -> None:

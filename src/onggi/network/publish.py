@@ -160,8 +160,10 @@ class HostPorts:
     def exchange(
         self, had: Sequence[PublishedPort], asked: Sequence[PortWish], address: str
     ) -> tuple[PublishedPort, ...]:
-        """Other wishes of a container that has ports: those that still meet a wish stay, all others are to be released
-        by the caller. Raises PortAllocated or PortInUse, and has changed nothing then."""
+        """Other wishes of a container that has ports: those that still meet a wish stay, all others are released.
+
+        Raises PortAllocated or PortInUse; then it has what it had.
+        """
         kept: list[PublishedPort] = []
         missing: list[PortWish] = []
         for wish in asked:
@@ -170,7 +172,14 @@ class HostPorts:
                 missing.append(wish)
             else:
                 kept.append(match)
-        return (*kept, *self.allocate(missing, address))
+        dropped = [port for port in had if port not in kept]
+        self.release(dropped)  # first: one of them may be wished for another port of the container
+        try:
+            return (*kept, *self.allocate(missing, address))
+        except BaseException:
+            for port in dropped:
+                self.hold(port, address)
+            raise
 
     def _allocate(self, wish: PortWish, address: str) -> PublishedPort:
         if wish.first == wish.last != 0:

@@ -1,16 +1,20 @@
 """Small parts of the registry: patterns, names, ranges, throttle, rights, metrics, where a request comes from."""
 
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from onggi.registry.conditional import Part, RangeUnsatisfiable, etag_fits, part
+from onggi.registry.features import install
 from onggi.registry.glob import fits
 from onggi.registry.metrics import Counter, Histogram
 from onggi.registry.names import InvalidName, repository_name
 from onggi.registry.permissions import ANONYMOUS, PERMISSIONS, Action, Role, Scope, Standing, Subject, SubjectKind, may
+from onggi.registry.service import Service
+from onggi.registry.settings import Settings
 from onggi.registry.throttle import Throttle, TooManyTries
 
 
@@ -136,3 +140,19 @@ def test_metrics_in_prometheus_form() -> None:
     assert [*histogram.lines()][2:] == [
         'h_bucket{le="1"} 1', 'h_bucket{le="2"} 3', 'h_bucket{le="+Inf"} 4', "h_sum 12.5", "h_count 4",
     ]  # fmt: skip
+
+
+OPEN = {
+    "GET /v2/", "HEAD /v2/", "GET /v2", "GET /healthz", "GET /readyz", "GET /metrics",
+    "GET /v2/_catalog", "GET /v1/search", "GET /api/v1/search", "GET /api/v1/projects",  # show what one may see
+    "GET /token", "POST /token", "GET /api/v1/user", "PUT /api/v1/user/password",  # about oneself
+}  # fmt: skip
+
+
+def test_each_route_names_what_one_must_be_allowed() -> None:
+    """But for those that anybody may ask. A page's routes find their subject by a session, and decide there."""
+    routes = install(Service(Settings(root=Path("/nonexistent"))))
+    unguarded = {
+        f"{route.method} {route.path}" for route in routes if route.action is None and route.authenticate is None
+    }
+    assert unguarded == OPEN

@@ -28,7 +28,7 @@ async def prepare(service: Service, base: str) -> None:
     if await service.write(make):
         print(
             f"This registry is new. Its owner is {OWNER}, with the one-time password\n\n    {password}\n\n"
-            f"Choose your own at {base}/ when you sign in, or here by\n\n"
+            f"Choose your own by\n\n"
             f"    onggi registry user password {OWNER} --root {service.settings.root}\n\n"
             f"then: docker login {base.partition('://')[2]}",
             file=sys.stderr, flush=True,

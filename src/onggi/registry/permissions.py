@@ -132,8 +132,8 @@ class PasswordNotChosen(Forbidden):
 
     def __init__(self) -> None:
         super().__init__(
-            "choose a password of your own first: on the registry's page, by PUT /api/v1/user/password, or on its "
-            "machine by `onggi registry user password`"
+            "choose a password of your own first: by PUT /api/v1/user/password, or on the registry's machine by "
+            "`onggi registry user password`"
         )
 
 

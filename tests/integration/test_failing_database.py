@@ -14,6 +14,8 @@ import pytest
 from tests.conditions import until
 from tests.engine import Engine, state
 
+pytestmark = pytest.mark.timeout(400)  # a busy machine
+
 
 @contextmanager
 def refusing(engine: Engine, change: str, when: str = "1") -> Iterator[None]:

@@ -137,11 +137,11 @@ def test_masked_directories_are_empty(inside: Inside, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/sys/kernel/mm/ksm/run"])
 def test_the_kernel_is_read_only(inside: Inside, path: str) -> None:
-    before = inside(f"[ ! -r {path} ] || cat {path}")
+    before = inside(f"cat {path} 2>/dev/null; true")
     assert "Read-only file system" in inside(
         f"[ ! -e {path} ] && echo Read-only file system; (echo 1 >{path}) 2>&1; true"
     )
-    assert inside(f"[ ! -r {path} ] || cat {path}") == before
+    assert inside(f"cat {path} 2>/dev/null; true") == before
 
 
 def test_nothing_can_be_mounted_or_unmounted(inside: Inside) -> None:

@@ -15,6 +15,7 @@ import pytest
 from tests.conditions import until
 from tests.engine import Engine
 
+pytestmark = pytest.mark.timeout(400)  # a busy machine
 WHOLE = os.environ.get("ONGGI_TESTS_WHOLE") == "1"
 FIREWALLS = Path("/var/cache/onggi-firewalls")
 DROPS = "add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }"

@@ -8,6 +8,7 @@ import pytest
 from tests.racing import starts, swapping
 from tests.runtime import busybox_root
 
+pytestmark = pytest.mark.timeout(400)  # a busy machine
 NAMESPACES = [{"type": kind} for kind in ("pid", "mount", "ipc", "uts", "network")]
 CAPABILITIES = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_SYS_CHROOT"]
 PROC = {"destination": "/proc", "type": "proc", "source": "proc"}

@@ -7,6 +7,7 @@ import pytest
 
 from tests.engine import Engine
 
+pytestmark = pytest.mark.timeout(400)  # a busy machine
 KEYS = """
 import ctypes, os, sys
 libc = ctypes.CDLL(None, use_errno=True)

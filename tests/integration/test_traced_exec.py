@@ -13,6 +13,7 @@ import pytest
 from tests.conditions import until
 from tests.engine import Engine
 
+pytestmark = pytest.mark.timeout(400)  # a busy machine
 EXECS = 40
 WATCH = """
 echo >/watching-$1

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from onggi.api import request as http
-from onggi.api.response import Progress, json_response, stream_progress
+from onggi.api.response import Progress, json_response, stream_progress, widen_reply
 from onggi.api.route import Route
 from onggi.api.wire.images import PruneAnswer, deleted_items, history, inspection, summary
 from onggi.api.wire.manifests import manifests
@@ -144,6 +144,7 @@ class _Images:
         response = web.StreamResponse(headers={"Content-Type": "application/x-tar"})
         async with archive:
             await response.prepare(request)
+            widen_reply(request)
             async for piece in archive.pieces():
                 await response.write(piece)
         return response

@@ -1,6 +1,7 @@
 """Replies: JSON, nothing, and streams of JSON objects."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
@@ -39,6 +40,20 @@ def json_response(value: Any, status: int = 200) -> web.Response:
 
 def no_content(status: int = 204) -> web.Response:
     return web.Response(status=status)
+
+
+_BULK_BYTES = 4 << 20
+
+
+def widen_reply(request: web.Request) -> None:
+    """For a reply of many megabytes: the client is fed ahead, so that neither side waits for the other's every piece."""
+    transport = request.transport
+    if transport is None:
+        return  # the client has gone; the next write says so
+    transport.set_write_buffer_limits(high=_BULK_BYTES)
+    end = transport.get_extra_info("socket")
+    if end is not None and end.family == socket.AF_UNIX:  # TCP finds its own window
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BULK_BYTES)
 
 
 async def stream_json(request: web.Request, messages: AsyncIterator[Any]) -> web.StreamResponse:

@@ -15,6 +15,8 @@ from aiohttp.web_protocol import RequestHandler
 HEAD_DEADLINE_S = 30.0
 """From the first byte of a request's head to its last."""
 KEEPALIVE_S = 600.0
+READ_BYTES = 1 << 20
+"""So much of a body may wait for its handler: archives of gigabytes come in."""
 _MOST_HELD_BYTES = 64 * 1024
 _HEAD_END = b"\r\n\r\n"
 _UPGRADE_TCP = re.compile(rb"\r\nupgrade:[ \t]*tcp[ \t]*\r\n", re.IGNORECASE)
@@ -91,5 +93,10 @@ class ApiRunner(web.AppRunner):
         loop = asyncio.get_running_loop()
         # Bodies are taken as they come: what a client says is compressed is not unpacked here without limits.
         return lambda: Connection(
-            server, loop=loop, access_log=None, auto_decompress=False, keepalive_timeout=KEEPALIVE_S
+            server,
+            loop=loop,
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=KEEPALIVE_S,
+            read_bufsize=READ_BYTES,
         )

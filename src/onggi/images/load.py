@@ -7,7 +7,6 @@ beneath that, layers are verified and unpacked side by side, and their files bec
 import asyncio
 import hashlib
 import os
-import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Self
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from onggi.errors import InvalidParameter
+from onggi.images.bulk import bulk_pair
 from onggi.images.decompress import MAGIC_BYTES, compression
 from onggi.images.lease import Lease
 from onggi.images.progress import LayerRow, Progress
@@ -85,7 +85,7 @@ class Archive:
 
     async def _receive(self) -> None:
         loop = asyncio.get_running_loop()
-        ours, theirs = socket.socketpair()
+        ours, theirs = bulk_pair()
         with ours, Fd(os.memfd_create("report", os.MFD_CLOEXEC)) as report, Fd(theirs.detach()) as blob:
             ours.setblocking(False)
             async with WorkerProcess(

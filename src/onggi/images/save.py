@@ -6,7 +6,6 @@ confined worker on the way to the client; a tar that turns out to be another one
 
 import asyncio
 import os
-import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from onggi.errors import InvalidParameter, NotFound
+from onggi.images.bulk import bulk_pair
 from onggi.images.image import Image, NoSuchImage
 from onggi.images.load import blob_path
 from onggi.images.tar_reader import DIRECTORY, Entry
@@ -206,7 +206,7 @@ class SavedArchive:
                     yield piece
                 return
             loop = asyncio.get_running_loop()
-            ours, theirs = socket.socketpair()
+            ours, theirs = bulk_pair()
             ours.setblocking(False)
             with ours, Fd(os.dup(file.fileno())) as source, Fd(theirs.detach()) as target:
                 work = asyncio.create_task(self._images.expand(source, os.fstat(file.fileno()).st_size, target))

@@ -41,6 +41,7 @@ REFUSED: dict[str, list[str]] = {
     "user namespace": ["create", "--name", NAME, "--userns", "private", "busybox"],
     "runtime unknown": ["create", "--name", NAME, "--runtime", "foo", "busybox"],
     "address on the default bridge": ["create", "--name", NAME, "--ip", "not-an-address", "busybox"],
+    "address on the host's network": ["create", "--name", NAME, "--network", "host", "--ip", "10.1.2.3", "busybox"],
     "sysctl of no interface": [
         "create",
         "--name",

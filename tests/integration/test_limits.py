@@ -1,6 +1,7 @@
 """Each limit of `run`, and its `update` while the container runs: in the control group as the host has it, and inside."""
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,3 +119,42 @@ def test_namespaces_of_the_host_and_of_others(engine: Engine, name: str) -> None
     pid = inspected(engine, name)["State"]["Pid"]
     for kind, option in (("ipc", "--ipc"), ("pid", "--pid"), ("net", "--network")):
         assert space(kind, option, f"container:{name}") == os.readlink(f"/proc/{pid}/ns/{kind}")
+
+
+@pytest.fixture
+def shared_mount(tmp_path: Path) -> Iterator[Path]:
+    """A mount of the host that has peers."""
+    top = tmp_path / "shared"
+    top.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(top)], check=True)
+    subprocess.run(["mount", "--make-shared", str(top)], check=True)
+    yield top
+    subprocess.run(["umount", "-R", "-l", str(top)], check=True)
+
+
+@pytest.mark.usefixtures("remove")
+@pytest.mark.parametrize("runtime", ["onggi", "runc"])
+def test_what_is_mounted_later_is_seen_on_the_other_side(
+    engine: Engine, name: str, shared_mount: Path, runtime: str
+) -> None:
+    engine.docker("run", "-d", "--name", name, "--runtime", runtime, "-v", f"{shared_mount}:/shared:rshared", "--cap-add",
+                  "SYS_ADMIN", "--security-opt", "seccomp=unconfined", "busybox", "sleep", "1000", check=True)  # fmt: skip
+    (shared_mount / "from-host").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(shared_mount / "from-host")], check=True)
+    (shared_mount / "from-host" / "file").write_text("seen\n")
+    assert engine.docker("exec", name, "cat", "/shared/from-host/file", check=True).stdout == "seen\n"
+    script = (
+        "mkdir /shared/from-inside && mount -t tmpfs tmpfs /shared/from-inside && echo seen >/shared/from-inside/file"
+    )
+    engine.docker("exec", name, "sh", "-c", script, check=True)
+    assert (shared_mount / "from-inside" / "file").read_text() == "seen\n"
+
+
+def test_what_cannot_be_shared_is_refused(engine: Engine, tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(tmp_path)], check=True)
+    try:
+        subprocess.run(["mount", "--make-private", str(tmp_path)], check=True)
+        done = engine.docker("run", "--rm", "-v", f"{tmp_path}:/x:rshared", "busybox", "true")
+        assert f"path {tmp_path} is mounted on {tmp_path} but it is not a shared mount" in done.stderr
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)

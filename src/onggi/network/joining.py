@@ -57,7 +57,7 @@ def refusal_to_join(network: Network) -> str:
 
 def check_attachment(network: Network, attachment: Attachment) -> None:
     """Raises InvalidParameter with Docker's sentences for what the network does not offer."""
-    problems = _address_problems(network, attachment.ipv4_address) if network.driver == "bridge" else []
+    problems = _address_problems(network, attachment.ipv4_address)
     if network.is_default_bridge and attachment.aliases:
         problems.append("network-scoped aliases are only supported for user-defined networks")
     if attachment.mac_address:
@@ -84,9 +84,9 @@ def _address_problems(network: Network, text: str) -> list[str]:
     if not text:
         return []
     problems = []
-    if network.is_default_bridge:
+    if network.is_default_bridge or network.driver != "bridge":
         problems.append("user specified IP address is supported on user defined networks only")
-    elif not network.subnet_asked:
+    if network.driver != "bridge" or not (network.is_default_bridge or network.subnet_asked):
         problems.append(
             "user specified IP address is supported only when connecting to networks with user configured subnets"
         )

@@ -17,7 +17,7 @@ from msgspec import structs
 from onggi.errors import InvalidParameter, System
 from onggi.oci.root import OverlayRoot
 from onggi.state.database import Database
-from onggi.volumes import mount_spec, store
+from onggi.volumes import mount_spec, propagation, store
 from onggi.volumes.local import LocalDriver
 from onggi.volumes.mount_point import MountPoint, MountRequest
 from onggi.volumes.volume import (
@@ -287,6 +287,8 @@ class Volumes:
         for number, point in enumerate(points):
             if point.type == "bind":
                 await self._in_thread(_make_source, point)
+                if point.propagation not in ("", "rprivate", "private"):
+                    await self._in_thread(propagation.check, point.source, point.propagation)
             elif point.type == "volume":
                 point = await self._mount_volume(container_id, number, point)
             elif point.type == "image":

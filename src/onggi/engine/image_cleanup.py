@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from onggi.engine.image_list import last_use, remove_unused
+from onggi.errors import OnggiError
 from onggi.images.image import Image
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class ImageCleanup:
         while True:
             try:
                 await self.clean()
-            except OSError as error:  # a disk that fails to be looked at now may answer later
+            except (OSError, OnggiError) as error:  # a disk that fails now may answer the next time
                 log.warning("images could not be cleaned up: %s", error)
             self._woken.clear()
             try:

@@ -63,7 +63,7 @@ def test_workers_say_how_it_ended(tmp_path: Path) -> None:
         for number in range(count):
             chance = random.Random(f"{SEED}-{number}")
             data = bytearray(chance.choice([bytes, *COMPRESS.values()])(archive(SEED, number)))
-            if chance.random() < 0.3:
+            if data and chance.random() < 0.3:
                 data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
             path = tmp_path / "blob"
             path.write_bytes(data)

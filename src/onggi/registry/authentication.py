@@ -56,7 +56,8 @@ async def sign_in(service: Service, name: str, password: str, address: str) -> S
 
     The time it takes does not tell whether there is such a user.
     """
-    account = f"account {name[:100]}"
+    # By address too: nobody can lock somebody else out from afar.
+    account = f"{name[:100]} {address}"
     service.account_throttle.check(account)
     service.address_throttle.check(address)
     subject = await (_robot(service, name, password) if "+" in name else _user(service, name, password))

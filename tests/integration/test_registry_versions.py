@@ -49,7 +49,7 @@ def test_history_and_rollback(ask: Client, project: str) -> None:
     unknown = ask("POST", f"/api/v1/repositories/{repository}/-/tags/latest/rollback", {"digest": digest_of(b"none")})
     assert (unknown.status, unknown.code) == (404, "MANIFEST_UNKNOWN")
     kinds = [event["kind"] for event in ask.ok("GET", f"/api/v1/projects/{project}/events").json()]
-    assert kinds == ["rollback", "push", "push"]
+    assert [kind for kind in kinds if kind != "scan"] == ["rollback", "push", "push"]  # scans come when they are done
 
 
 def test_immutable_tags(ask: Client, project: str) -> None:

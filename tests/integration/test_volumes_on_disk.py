@@ -102,6 +102,29 @@ def test_a_volume_is_made_used_and_removed(tmp_path: Path) -> None:
     run(body())
 
 
+def test_anonymous_volumes_go_though_the_engine_dies_between(tmp_path: Path) -> None:
+    """`rm -v` that is killed after it was decided, and before it is done."""
+
+    async def body() -> None:
+        async with Database(tmp_path / "state.db") as database:
+            async with Volumes(tmp_path / "volumes", database, Events().publish) as volumes:
+                (ours,) = await volumes.resolve("c1", declared=["/data"])
+                (shared,) = await volumes.resolve("c2", declared=["/data"])
+                await volumes.resolve("c3", inherited=[([shared], "")])
+                (again,) = await volumes.resolve("c4", declared=["/data"])
+                for container in ("c1", "c2", "c4"):
+                    await database.write(lambda connection, container=container: volumes.doom(connection, container))  # type: ignore[misc]
+                await volumes.resolve("c5", binds=[f"{again.name}:/x"])  # somebody wants it after all
+            async with Volumes(tmp_path / "volumes", database, Events().publish) as volumes:
+                await volumes.reconcile({})
+                for container in ("c1", "c2", "c4"):
+                    await volumes.forget(container, remove_anonymous=False)  # what reconciling knows of a removal
+                assert {volume.name for volume in volumes.list()} == {shared.name, again.name}
+                assert ours.name not in os.listdir(tmp_path / "volumes")
+
+    run(body())
+
+
 def test_anonymous_volumes_go_with_their_container_only(tmp_path: Path) -> None:
     async def body() -> None:
         async with opened(tmp_path) as volumes:

@@ -63,7 +63,7 @@ async def dispose(engine: "Engine", container: Container, *, volumes: bool) -> N
     container.waiting.clear()
     try:
         if not leaves:
-            await _save(engine, container)
+            await _save(engine, container, volumes=volumes)
         await _delete(engine, container, leaves=leaves, ran=ran, volumes=volumes)
     except (OnggiError, OSError) as error:
         container.state = State.DEAD
@@ -77,9 +77,15 @@ async def dispose(engine: "Engine", container: Container, *, volumes: bool) -> N
     container.removed.happened(container.result())
 
 
-async def _save(engine: "Engine", container: Container) -> None:
+async def _save(engine: "Engine", container: Container, *, volumes: bool = False) -> None:
     row = container_store.state_row(container)
-    await engine.database.write_short(lambda connection: container_store.update_state(connection, row))
+
+    def save(connection: sqlite3.Connection) -> None:
+        container_store.update_state(connection, row)
+        if volumes:
+            engine.volumes.doom(connection, container.id)
+
+    await engine.database.write_short(save)
 
 
 async def _delete(engine: "Engine", container: Container, *, leaves: bool, ran: bool, volumes: bool) -> None:

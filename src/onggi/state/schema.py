@@ -144,6 +144,7 @@ MIGRATIONS: list[str] = [
     ) STRICT;
     """,
     "ALTER TABLE layers ADD COLUMN disk_bytes INTEGER;",
+    "ALTER TABLE volumes ADD COLUMN doomed INTEGER NOT NULL DEFAULT 0;",
 ]
 
 

@@ -1,7 +1,7 @@
 """The tables `volumes` and `volume_uses`."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
@@ -44,11 +44,13 @@ def _volume(row: sqlite3.Row) -> Volume:
     )
 
 
-def use(connection: sqlite3.Connection, container_id: str, names: Iterable[str]) -> None:
+def use(connection: sqlite3.Connection, container_id: str, names: Collection[str]) -> None:
+    """A volume that is used stays, whatever was to become of it."""
     connection.executemany(
         "INSERT OR IGNORE INTO volume_uses (container_id, volume_name) VALUES (?, ?)",
         [(container_id, name) for name in names],
     )
+    connection.executemany("UPDATE volumes SET doomed = 0 WHERE name = ? AND doomed", [(name,) for name in names])
 
 
 def users(connection: sqlite3.Connection, name: str) -> list[str]:
@@ -71,6 +73,26 @@ def used_by(connection: sqlite3.Connection, container_id: str) -> list[Volume]:
         (container_id,),
     )
     return [_volume(row) for row in rows]
+
+
+def doom(connection: sqlite3.Connection, container_id: str) -> None:
+    """The container's anonymous volumes go with it, those that nobody else uses: after a crash, too."""
+    connection.execute(
+        "UPDATE volumes SET doomed = 1 WHERE anonymous AND name IN (SELECT volume_name FROM volume_uses AS ours"
+        " WHERE container_id = ? AND NOT EXISTS (SELECT 1 FROM volume_uses AS other"
+        " WHERE other.volume_name = ours.volume_name AND other.container_id != ours.container_id))",
+        (container_id,),
+    )
+
+
+def doomed(connection: sqlite3.Connection) -> list[Volume]:
+    """Those whose container has gone before they have."""
+    return [
+        _volume(row)
+        for row in connection.execute(
+            "SELECT * FROM volumes WHERE doomed AND NOT EXISTS (SELECT 1 FROM volume_uses WHERE volume_name = name)"
+        )
+    ]
 
 
 def leave(connection: sqlite3.Connection, container_id: str, names: Iterable[str]) -> None:

@@ -76,6 +76,8 @@ class Volumes:
         for container_id in await self._in_thread(self._driver.containers_with_subpaths):
             if container_id not in running:
                 await self._in_thread(self._driver.unmount_subpaths, container_id)
+        for volume in self._database.read(store.doomed):
+            await self.remove(volume.name, force=True)
         for volume in self.list():
             if volume.has_device:
                 await self._unmount_if_unused(volume)
@@ -347,20 +349,29 @@ class Volumes:
         if names:
             await self._database.write(lambda connection: store.leave(connection, container_id, names))
 
+    def doom(self, connection: sqlite3.Connection, container_id: str) -> None:
+        """Part of the transaction that says a container is being removed with its anonymous volumes."""
+        store.doom(connection, container_id)
+
     async def forget(self, container_id: str, *, remove_anonymous: bool) -> None:
         """The container is gone: its volumes are free, its anonymous ones removed if asked. Idempotent."""
         used = self._database.read(lambda connection: store.used_by(connection, container_id))
         if not used:
             return
-        await self._database.write(lambda connection: store.forget(connection, container_id))
-        if not remove_anonymous:
-            return
-        for volume in used:
-            if volume.anonymous:
+
+        def forget(connection: sqlite3.Connection) -> None:
+            if remove_anonymous:
+                store.doom(connection, container_id)
+            store.forget(connection, container_id)
+
+        await self._database.write(forget)
+        names = {volume.name for volume in used}
+        for volume in self._database.read(store.doomed):
+            if volume.name in names:
                 try:
                     await self.remove(volume.name, force=True)
                 except VolumeInUse:
-                    continue  # another container has it by --volumes-from
+                    continue  # another container has just been given it: it stays
 
 
 def _inherit(point: MountPoint, mode: str) -> MountPoint:

@@ -12,6 +12,7 @@ import pytest
 
 from onggi.images.credentials import Credentials
 from onggi.images.load import load
+from onggi.images.remote.http import Deadlines
 from onggi.oci.reference import Reference
 from tests.images import docker_archive
 from tests.onggi_registry import PASSWORD, OnggiRegistry
@@ -117,7 +118,8 @@ def test_a_push_that_is_cut_goes_on_where_the_registry_has_it(tmp_path: Path, cu
     docker_archive(archive, ["app:1"], [BIG])
 
     async def script(registry: OnggiRegistry) -> int:
-        async with Cutter(registry.host, list(cuts)) as line, Host(tmp_path / "host") as host:
+        patient = Deadlines(retry_s=2)  # until the registry has written what came before the cut
+        async with Cutter(registry.host, list(cuts)) as line, Host(tmp_path / "host", deadlines=patient) as host:
             name = f"{line.host}/library/app:1"
             await put_in(host, archive, name)
             await host.push(name, credentials=ADMIN)

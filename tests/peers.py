@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -28,6 +29,10 @@ def peer_socket() -> Path:
         pytest.skip("no real dockerd to compare with: start one by `scripts/peers.sh start`, "
                     "and name its socket in ONGGI_PEER_SOCKET")  # fmt: skip
     return Path(named)
+
+
+CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
+"""A docker command line, the stock one or ours, against one engine."""
 
 
 class Docker:

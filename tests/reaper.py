@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from contextlib import suppress
+from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 PORT = 8080
@@ -22,7 +23,7 @@ class Engine(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.connect(ENGINE)
 
-    def ask(self, method: str, path: str, **query: str) -> object:
+    def ask(self, method: str, path: str, **query: str) -> Any:
         self.request(method, f"{path}?{urlencode(query)}")
         answer = self.getresponse()
         body = answer.read()

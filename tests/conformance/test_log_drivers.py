@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from tests.engine import Engine
-from tests.peers import Docker
+from tests.peers import CommandLine, Docker
 
 UDP = "syslog-address=udp://127.0.0.1:9"
 GELF = "gelf-address=udp://127.0.0.1:9"
 GELF_TCP = "gelf-address=tcp://127.0.0.1:1"
 
-AT_CREATE = {
+AT_CREATE: dict[str, list[list[str]]] = {
     "json-file": [
         ["x=y"], ["mode=x"], ["mode="], ["max-buffer-size=1m"], ["mode=non-blocking", "max-buffer-size=x"],
         ["mode=non-blocking", "max-buffer-size=0"], ["cache-disabled=x"], ["cache-disabled=true"], ["cache-foo=1"],
@@ -47,7 +47,7 @@ AT_CREATE = {
     ],
     "nosuch": [[], ["x=y"]],
 }  # fmt: skip
-AT_START = {
+AT_START: dict[str, list[list[str]]] = {
     "json-file": [
         ["max-size=x"], ["max-size=-1"], ["max-size=0"], ["max-file=0"], ["max-file=x"], ["compress=x"],
         ["compress=true"], ["compress=true", "max-size=1m"], ["compress=true", "max-size=1m", "max-file=3"],
@@ -150,7 +150,7 @@ def test_the_tag_and_chosen_attributes(engine: Engine, peer: Docker, name: str) 
     assert ours == theirs
 
 
-def identity(docker: Docker) -> str:
+def identity(docker: CommandLine) -> str:
     """The image's ID as a tag shows it, escaped as `--details` does."""
     return docker("image", "inspect", "-f", "{{.Id}}", "busybox", check=True).stdout[:12].replace(":", "%3A")
 
@@ -237,5 +237,5 @@ def test_what_arrives_at_a_server(engine: Engine, peer: Docker, name: str, kind:
     assert arrived[0] == arrived[1]
 
 
-def full_identity(docker: Docker) -> str:
+def full_identity(docker: CommandLine) -> str:
     return docker("image", "inspect", "-f", "{{.Id}}", "busybox", check=True).stdout.strip()

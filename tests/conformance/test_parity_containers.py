@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.engine import Engine
-from tests.peers import Docker
+from tests.peers import CommandLine, Docker
 
 Ask = Callable[..., Any]
 
@@ -94,7 +94,8 @@ def test_inspect_of_a_created_container(asked: Callable[..., list[Any]], name: s
 
 
 def test_the_file_with_its_id(engine: Engine, peer: Docker, name: str, tmp_path: Path) -> None:
-    for number, docker in enumerate((engine.docker, engine.onggi, peer)):
+    sides: tuple[CommandLine, ...] = (engine.docker, engine.onggi, peer)
+    for number, docker in enumerate(sides):
         file = tmp_path / f"id-{number}"
         try:
             identifier = docker("create", "--name", name, "--cidfile", str(file), "busybox", check=True).stdout.strip()

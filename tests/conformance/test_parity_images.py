@@ -17,7 +17,7 @@ import pytest
 
 from tests.engine import Engine
 from tests.images import busybox_layer, docker_archive, file, image_config, layer, symlink
-from tests.peers import Docker
+from tests.peers import CommandLine, Docker
 
 Ask = Callable[..., "subprocess.CompletedProcess[str]"]
 CONFIG: dict[str, Any] = {
@@ -42,12 +42,13 @@ class Both:
 
     def __init__(self, engine: Engine, peer: Docker) -> None:
         self.ours, self.theirs = engine, peer
+        self.sides: tuple[CommandLine, CommandLine] = (engine.docker, peer)
         self.prefix = f"parity{os.getpid()}"
 
     def run(self, *words: str, **options: Any) -> tuple[list[str], list[str]]:
         """What each answers to a command: exit status, output and refusal, times and container IDs made equal."""
         answers = []
-        for ask in (self.ours.docker, self.theirs):
+        for ask in self.sides:
             done = ask(*words, **options)
             text = re.sub(r"\b[0-9a-f]{12}\b(?! )|container [0-9a-f]{12}", "<id>", f"{done.stdout}{done.stderr}")
             answers.append(
@@ -178,7 +179,7 @@ def test_archives_are_refused_as_in_docker(both: Both, tmp_path: Path) -> None:
 
 def test_what_one_saves_the_other_loads(both: Both, loaded: str, tmp_path: Path) -> None:
     lists = []
-    for number, ask in enumerate((both.ours.docker, both.theirs)):
+    for number, ask in enumerate(both.sides):
         ask("save", "-o", str(tmp_path / f"{number}.tar"), both.prefix, f"{both.prefix}/sub:2", check=True)
         with tarfile.open(tmp_path / f"{number}.tar") as tar:
             members = {info.name: tar.extractfile(info).read() for info in tar if info.isreg()}  # type: ignore[union-attr]
@@ -192,7 +193,7 @@ def test_what_one_saves_the_other_loads(both: Both, loaded: str, tmp_path: Path)
     assert lists[0] == lists[1]
     image = both.ours.docker("inspect", "-f", "{{.Id}}", loaded, check=True).stdout.strip()
     both.run("rmi", "-f", image)
-    for number, ask in enumerate((both.theirs, both.ours.docker)):
+    for number, ask in enumerate(reversed(both.sides)):
         said = ask("load", "-q", "-i", str(tmp_path / f"{number}.tar"), check=True).stdout
         assert said.splitlines() == [f"Loaded image: {both.prefix}:1", f"Loaded image: {both.prefix}/sub:2"]
 

@@ -435,7 +435,7 @@ def out_by_docker_load(place: Workplace) -> Facts:
     place.peer("rmi", "-f", *place.names)
     archive = place.engine.onggi("save", place.name, text=False, check=True).stdout
     said = place.peer("load", input=archive, text=False, check=True).stdout
-    assert said == f"Loaded image: {place.name}\n".encode()
+    assert said == f"Loaded image: {place.name}\n".encode()  # type: ignore[comparison-overlap]
     found = json.loads(place.peer("image", "inspect", place.name, check=True).stdout)[0]
     assert found["RepoTags"] == [place.name]
     return place.of_command(place.peer, place.name)
@@ -472,15 +472,16 @@ def out_by_umoci(place: Workplace) -> Facts:
     return Facts(facts.image_id, facts.diff_ids)
 
 
-INS = (
+Way = Callable[[Workplace], Facts]
+INS: tuple[Way, ...] = (
     in_by_pull, in_by_pull_with_a_token, in_by_docker_push, in_by_docker_save, in_by_skopeo_docker_archive,
     in_by_skopeo_oci_archive, in_by_skopeo_oci_layout, in_by_buildah_commit, in_by_buildah_archive, in_by_umoci,
 )  # fmt: skip
-OUTS = (
+OUTS: tuple[Way, ...] = (
     out_by_push, out_by_push_with_a_token, out_by_docker_pull, out_by_skopeo_directory, out_by_buildah_pull,
     out_by_docker_load, out_by_skopeo_docker_archive, out_by_skopeo_oci_archive, out_by_buildah_archive, out_by_umoci,
 )  # fmt: skip
-Row = tuple[Callable[[Workplace], Facts], Callable[[Workplace], Facts], str]
+Row = tuple[Way, Way, str]
 
 
 def rows() -> list[Row]:
@@ -549,7 +550,7 @@ def test_export_and_import_in_turns(place: Workplace) -> None:
         assert place.of_command(ask, place.name).diff_ids == [digest_of(archive)]
         container = ask("create", place.name, "/bin/sh", check=True).stdout.strip()
         try:
-            archive = ask("export", container, text=False, check=True).stdout
+            archive = ask("export", container, text=False, check=True).stdout  # type: ignore[assignment]
         finally:
             ask("rm", "-v", container, check=True)
         seen.append(entries(archive))

@@ -193,7 +193,7 @@ def test_exec_in_a_container_that_does_not_run(engine: Engine, running: str) -> 
 def test_stdin_of_run(engine: Engine) -> None:
     data = os.urandom(5_000_000)
     done = engine.docker("run", "-i", "--rm", "--network", "none", "busybox", "cat", input=data, text=False)
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, done.stderr) == (0, b"")  # type: ignore[comparison-overlap]
     assert done.stdout == data  # type: ignore[comparison-overlap]
 
 

@@ -1,6 +1,8 @@
 """A container's life, driven by the stock docker command line: create, start, stop, kill, pause, rename, remove."""
 
 import time
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -278,13 +280,18 @@ def test_events_of_a_life(engine: Engine, name: str) -> None:
     assert told.stdout.split() == ["create", "attach", "start", "die", "destroy"]
 
 
+def _is_gone(path: Path) -> bool:
+    return not path.exists()
+
+
 def test_nothing_is_left_on_the_disk(engine: Engine, name: str) -> None:
     engine.docker("run", "--name", name, "busybox", "true", check=True)
     identity = inspected(engine, name)["Id"]
     engine.docker("rm", name, check=True)
     assert not (engine.exec_root / "containers" / identity).exists()
     for place in ("containers", "snapshots"):
-        until(lambda place=place: not (engine.data_root / place / identity).exists(), f"{place} has nothing of it")
+        path = engine.data_root / place / identity
+        until(partial(_is_gone, path), f"{place} has nothing of it")
 
 
 def test_init_reaps_and_passes_signals_on(engine: Engine, name: str) -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import unquote
 
 import aiohttp
 import docker
@@ -29,7 +30,7 @@ IMAGE = "busybox"
 
 def _check_reply(response: requests.Response, *_arguments: Any, **_options: Any) -> None:
     request = response.request
-    path = requests.utils.unquote(str(request.url).split("?")[0].split("localhost", 1)[1])
+    path = unquote(str(request.url).split("?")[0].split("localhost", 1)[1])
     match = VERSION.fullmatch(path)
     if "Content-Length" not in response.headers or response.headers.get("Upgrade"):
         return  # a stream

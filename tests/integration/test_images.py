@@ -12,8 +12,9 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -144,9 +145,15 @@ def test_compressed_layers_of_an_archive_are_loaded(compress: Any, tmp_path: Pat
     with_store(tmp_path / "data", work)
 
 
-def _hostile(config: str = "c.json", layers: str = '"l"', tags: str = '"img:1"', **members: bytes) -> bytes:
+def _hostile(
+    members: Mapping[str, bytes] = MappingProxyType({}),
+    *,
+    config: str = "c.json",
+    layers: str = '"l"',
+    tags: str = '"img:1"',
+) -> bytes:
     manifest = f'[{{"Config":"{config}","RepoTags":[{tags}],"Layers":[{layers}]}}]'.encode()
-    found = {"c.json": image_config([BASE]), "l": BASE, "manifest.json": manifest} | members
+    found = {"c.json": image_config([BASE]), "l": BASE, "manifest.json": manifest, **members}
     return layer([file(name, data) for name, data in found.items()])
 
 
@@ -162,10 +169,10 @@ def _hostile(config: str = "c.json", layers: str = '"l"', tags: str = '"img:1"',
         (_hostile(layers='"l","l"'), "invalid manifest, layers length mismatch: expected 2, got 1"),
         (_hostile(tags='"Img:1"'), "invalid reference format: repository name (library/Img) must be lowercase"),
         (_hostile(tags='"img"'), "invalid tag 'img'"),
-        (_hostile(**{"manifest.json": b"{"}), "invalid manifest.json in the archive: Expected `array`, got `object`"),
-        (_hostile(**{"c.json": b"[]"}), "invalid image configuration: Expected `object`, got `array`"),
-        (_hostile(l=TOP), f'invalid diffID for layer 0: expected "{digest(BASE)}", got "{digest(TOP)}"'),
-        (_hostile(l=gzip.compress(TOP)), f'invalid diffID for layer 0: expected "{digest(BASE)}", got "{digest(TOP)}"'),
+        (_hostile({"manifest.json": b"{"}), "invalid manifest.json in the archive: Expected `array`, got `object`"),
+        (_hostile({"c.json": b"[]"}), "invalid image configuration: Expected `object`, got `array`"),
+        (_hostile({"l": TOP}), f'invalid diffID for layer 0: expected "{digest(BASE)}", got "{digest(TOP)}"'),
+        (_hostile({"l": gzip.compress(TOP)}), f'invalid diffID for layer 0: expected "{digest(BASE)}", got "{digest(TOP)}"'),
         (layer([*((symlink("l", "/etc/passwd"),)), file("c.json", image_config([BASE])),
                 file("manifest.json", b'[{"Config":"c.json","Layers":["l"]}]')]),
          "the archive's file l can't be read: Invalid cross-device link"),

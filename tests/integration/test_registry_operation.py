@@ -7,7 +7,9 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,10 @@ from tests.onggi_registry import LAYER, MANIFEST, PASSWORD, Client, OnggiRegistr
 from tests.registry import Certificate
 
 ROUNDS = 30 if os.environ.get("ONGGI_TESTS_WHOLE") == "1" else 4
+
+
+def _hold(things: Collection[object], count: int) -> bool:
+    return len(things) >= count
 
 
 def test_kill_9_during_pushes(tmp_path: Path) -> None:
@@ -41,7 +47,7 @@ def test_kill_9_during_pushes(tmp_path: Path) -> None:
             stop, before = threading.Event(), len(acknowledged)
             with ThreadPoolExecutor(4) as pool:
                 pushers = [pool.submit(push, registry.admin, number, stop) for number in range(4)]
-                until(lambda before=before: len(acknowledged) >= before + 8, "eight pushes are acknowledged")
+                until(partial(_hold, acknowledged, before + 8), "eight pushes are acknowledged")
                 registry.kill()
                 stop.set()
                 for pusher in pushers:

@@ -64,7 +64,7 @@ def ask(registry: OnggiRegistry) -> Client:
 
 @pytest.fixture
 def project(registry: OnggiRegistry, request: pytest.FixtureRequest) -> str:
-    name = request.node.name.partition("[")[0].removeprefix("test_").replace("_", "-")[:60]
+    name: str = request.node.name.partition("[")[0].removeprefix("test_").replace("_", "-")[:60]
     registry.admin.ok("POST", "/api/v1/projects", {"name": name})
     return name
 

@@ -68,7 +68,7 @@ class Peer:
 
 @pytest.fixture
 def peer(tmp_path: Path) -> Iterator[Callable[[Answer], tuple[Peer, Client]]]:
-    made = []
+    made: list[Peer] = []
 
     def make(answer: Answer) -> tuple[Peer, Client]:
         one = Peer(tmp_path / f"{len(made)}.sock", answer)

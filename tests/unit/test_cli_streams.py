@@ -173,7 +173,12 @@ def test_output_that_is_left_after_the_end_is_still_printed(
     ended, status = socket.socketpair()
     with ended, status:
         status.sendall(b"x")
-        timer = threading.Timer(0.3, lambda: (engine.sendall(_frame(1, b"last")), engine.close()))
+
+        def end() -> None:
+            engine.sendall(_frame(1, b"last"))
+            engine.close()
+
+        timer = threading.Timer(0.3, end)
         timer.start()
         session = Session(connection, stdin=False, output=True, tty=False, ended=Connection(ended))
         assert session.carry()

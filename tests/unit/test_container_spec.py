@@ -174,7 +174,8 @@ def test_seccomp_options() -> None:
     }
     assert chosen["unconfined"] is None
     assert chosen["builtin"] == compiled()[2].seccomp
-    assert chosen[profile] is not None
-    assert [rule.names for rule in chosen[profile].syscalls] == [("mkdir",)]
+    own = chosen[profile]
+    assert own is not None
+    assert [rule.names for rule in own.syscalls] == [("mkdir",)]
     with pytest.raises(InvalidParameter, match=r"^Decoding seccomp profile failed: "):
         compiled(host=HostConfig(security_opt=["seccomp=/no/such/file"]))

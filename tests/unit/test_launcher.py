@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import onggi
-from onggi.runtime.launch import sealed_interpreter
+from onggi.linux.interpreter import sealed_interpreter
 
 ROOT = str(Path(onggi.__path__[0]).parent)
 LOADED = """

@@ -213,8 +213,8 @@ def test_a_server_that_is_not_there(shim: Callable[..., Shim]) -> None:
 @pytest.mark.parametrize("compression", ["gzip", "zlib", "none"])
 def test_gelf_datagrams(shim: Callable[..., Shim], datagrams: socket.socket, compression: str) -> None:
     shim(gelf("udp", datagrams.getsockname()[1], compression)).record(b"h\xc3\xa9 \xff\n\nsecond\n", stream="stderr")
-    unpack = {"gzip": gzip.decompress, "zlib": zlib.decompress, "none": bytes}[compression]
-    first, second = (json.loads(unpack(datagrams.recv(65536))) for _ in range(2))
+    unpack: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.decompress, "zlib": zlib.decompress, "none": bytes}
+    first, second = (json.loads(unpack[compression](datagrams.recv(65536))) for _ in range(2))
     assert first == {
         "version": "1.1", "host": "here", "short_message": "hé \ufffd", "timestamp": 1764547200.123, "level": 3,
         "_tag": "web",

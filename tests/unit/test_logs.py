@@ -221,7 +221,8 @@ def test_any_place_of_a_large_file(tmp_path: Path, format: str, compressed: bool
     log = LogFiles(path, module)
 
     def first(data: bytes | None) -> str:
-        return module.entries(data or b"")[0].log
+        said: str = module.entries(data or b"")[0].log
+        return said
 
     with log.open()[0] as file:
         assert file.seek_last(3) == 3

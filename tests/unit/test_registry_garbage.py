@@ -7,8 +7,9 @@ disk, is one. hypothesis draws the order. All ages are nothing, so the collector
 import hashlib
 import json
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -118,13 +119,11 @@ class World:
     def check(self) -> None:
         """All that was acknowledged can be pulled, byte for byte."""
         for tag, (repository, digest) in self.acknowledged.items():
-            found = self.db.write(lambda connection, r=repository, t=tag: manifests.find(connection, r, t))
+            found = self.db.write(partial(manifests.find, repository=repository, reference=tag))
             assert found.digest == digest
             document = json.loads(found.content)
             for part in (document["config"], *document["layers"]):
-                blob = self.db.write(
-                    lambda connection, r=repository, d=part["digest"]: blobs.find(connection, r, Digest(d))
-                )
+                blob = self.db.write(partial(blobs.find, repository=repository, digest=Digest(part["digest"])))
                 with self.objects.open(blob.key) as file:
                     assert hashlib.sha256(file.read()).hexdigest() == blob.digest.hex
 
@@ -140,8 +139,10 @@ ACTORS = st.one_of(
 
 
 def actor(world: World, drawn: tuple[object, ...]) -> Steps:
-    make = {"push": world.push_image, "mount": world.mount, "delete": world.delete, "collect": world.collect}
-    return make[str(drawn[0])](*drawn[1:])  # type: ignore[arg-type]
+    make: dict[object, Callable[..., Steps]] = {
+        "push": world.push_image, "mount": world.mount, "delete": world.delete, "collect": world.collect,
+    }  # fmt: skip
+    return make[drawn[0]](*drawn[1:])
 
 
 @settings(

@@ -193,7 +193,8 @@ def test_spdx_is_valid() -> None:
     from spdx_tools.spdx.parser.jsonlikedict.json_like_dict_parser import JsonLikeDictParser
     from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
-    document = JsonLikeDictParser().parse(spdx(Inventory(DEBIAN, [OPENSSL, REQUESTS]), "team/app", DIGEST, AT, "1.0"))
+    parser = JsonLikeDictParser()  # type: ignore[no-untyped-call]
+    document = parser.parse(spdx(Inventory(DEBIAN, [OPENSSL, REQUESTS]), "team/app", DIGEST, AT, "1.0"))
     assert validate_full_spdx_document(document) == []
     assert len(document.packages) == 3
 

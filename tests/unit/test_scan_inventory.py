@@ -4,6 +4,7 @@ import io
 import sqlite3
 import struct
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -46,7 +47,7 @@ A:x86_64
 o:musl
 """
 METADATA = b"Metadata-Version: 2.1\nName: Zope.Interface\nVersion: 5.4\nLicense: ZPL 2.1\n\nText\nName: liar\n"
-Files = dict[str, bytes | None]
+Files = Mapping[str, bytes | None]
 
 
 def layer(files: Files, *, mode: int = 0o644) -> io.BytesIO:
@@ -88,7 +89,7 @@ def test_debian() -> None:
 
 def test_distroless_keeps_a_file_a_package() -> None:
     parts = STATUS.split(b"\n\n")
-    files = {"var/lib/dpkg/status.d/openssl": parts[0].replace(b"Status: install ok installed\n", b""),
+    files: Files = {"var/lib/dpkg/status.d/openssl": parts[0].replace(b"Status: install ok installed\n", b""),
              "var/lib/dpkg/status.d/openssl.md5sums": b"Package: no\nVersion: 1\n"}  # fmt: skip
     assert names(read(layer(files))) == ["deb:openssl 3.0.11-1~deb12u2"]
 
@@ -186,7 +187,7 @@ def test_rpm(tmp_path: Path) -> None:
 
 
 def test_an_upper_layer_is_what_counts() -> None:
-    first = {"var/lib/dpkg/status": STATUS, "etc/os-release": b"ID=debian\n", "a/node_modules/b/package.json":
+    first: Files = {"var/lib/dpkg/status": STATUS, "etc/os-release": b"ID=debian\n", "a/node_modules/b/package.json":
              b'{"name": "b", "version": "1"}', "a/node_modules/c/package.json": b'{"name": "c", "version": "1"}'}  # fmt: skip
     older = STATUS.replace(b"3.0.11-1~deb12u2", b"3.0.11-1~deb12u3")
     assert "deb:openssl 3.0.11-1~deb12u3" in names(read(layer(first), layer({"var/lib/dpkg/status": older})))

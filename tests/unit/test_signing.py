@@ -196,10 +196,10 @@ def test_notation_refuses() -> None:
     for_tls = authority.issue("tls", key.public_key(), purpose=ExtendedKeyUsageOID.SERVER_AUTH)
     cases: list[tuple[str, dict[str, Any]]] = [
         ("not over these bytes", other),
-        ("of an unknown kind", _envelope(key, chain, **{"io.cncf.notary.signingScheme": "made.up"})),
+        ("of an unknown kind", _envelope(key, chain, IMAGE, **{"io.cncf.notary.signingScheme": "made.up"})),
         ("of an unknown kind", _envelope(key, chain, cty="text/plain")),
         ("not understood here", _envelope(key, chain, crit=["io.cncf.notary.signingScheme", "io.example.plugin"])),
-        ("has expired", _envelope(key, chain, **{"io.cncf.notary.expiry": "2026-05-31T00:00:00Z"})),
+        ("has expired", _envelope(key, chain, IMAGE, **{"io.cncf.notary.expiry": "2026-05-31T00:00:00Z"})),
         ("is not the one of its key", _envelope(key, chain, alg="HS256")),
         ("is not the one of its key", _envelope(key, chain, alg="none")),
         ("empty or too long", _envelope(key, [])),

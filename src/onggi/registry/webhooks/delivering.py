@@ -15,9 +15,9 @@ import hmac
 import time
 import uuid
 from datetime import timedelta
-from urllib.parse import urlsplit
 
 import aiohttp
+from yarl import URL
 
 from onggi.errors import OnggiError
 from onggi.registry import jobs
@@ -104,12 +104,13 @@ class Deliverer:
             "Onggi-Signature": signature(hook.secret, timestamp, body),
         }  # fmt: skip
         try:
-            check_literal(urlsplit(hook.url).hostname or "", networks)
+            url = URL(hook.url)
+            check_literal(url, networks)
             connector = aiohttp.TCPConnector(resolver=CheckedResolver(networks), use_dns_cache=False, force_close=True)
             async with (
                 aiohttp.ClientSession(connector=connector, timeout=TIMEOUT, trust_env=False,
                                       cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False) as session,
-                session.post(hook.url, data=body, headers=headers, allow_redirects=False) as reply,
+                session.post(url, data=body, headers=headers, allow_redirects=False) as reply,
             ):  # fmt: skip
                 return reply.status, ""
         except TimeoutError:

@@ -8,16 +8,19 @@ just those addresses, so that a second look-up can't lead elsewhere. (CVE-2020-1
 import asyncio
 import socket
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 from onggi.errors import InvalidParameter
 
 Networks = Sequence[IPv4Network | IPv6Network]
 MOST_URL = 2000
+_NAT64 = IPv6Network("64:ff9b::/96")
+"""Leads to the IPv4 address in its last 32 bits. (RFC 6052)"""
 
 
 class TargetForbidden(InvalidParameter):
@@ -52,8 +55,9 @@ def allowed(address: str, networks: Networks) -> bool:
         found = ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    if isinstance(found, IPv6Address) and (found.ipv4_mapped or found.sixtofour):
-        found = found.ipv4_mapped or found.sixtofour or found
+    if isinstance(found, IPv6Address):
+        within = IPv4Address(int(found) & 0xFFFFFFFF) if found in _NAT64 else None
+        found = found.ipv4_mapped or found.sixtofour or within or found
     if any(found.version == network.version and found in network for network in networks):
         return True
     return found.is_global and not found.is_multicast
@@ -84,11 +88,12 @@ class CheckedResolver(AbstractResolver):
         """Nothing is kept."""
 
 
-def check_literal(host: str, networks: Networks) -> None:
-    """An address in the URL is not resolved, so it is looked at here. Raises TargetForbidden."""
-    try:
-        ip_address(host.partition("%")[0])
-    except ValueError:
-        return
-    if not allowed(host, networks):
+def check_literal(url: URL, networks: Networks) -> None:
+    """An address in the URL is not resolved, so it is looked at here. Raises TargetForbidden.
+
+    It is the host as the client reads it: other digits than ASCII's are numbers to it, too.
+    """
+    host = url.raw_host or ""
+    # What aiohttp takes for an address, and so does not resolve (helpers.is_ip_address).
+    if (":" in host or host.replace(".", "").isdigit()) and not allowed(host, networks):
         raise TargetForbidden(host, host)

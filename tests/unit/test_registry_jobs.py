@@ -1,9 +1,11 @@
 """Jobs: done once, again after a failure or a death, never twice at once; events and their jobs go together."""
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,6 +53,39 @@ def test_a_failing_job_comes_again_and_then_fails(tmp_path: Path) -> None:
 
     with_database(tmp_path, work)
     assert attempts == [1, 2, 3]
+
+
+def test_jobs_go_on_after_the_database_has_failed(tmp_path: Path) -> None:
+    """A full disk must not end the runner: nobody would see that nothing is scanned or delivered any more."""
+
+    class Failing:
+        """A database whose writes fail while `full`."""
+
+        def __init__(self, inner: Database) -> None:
+            self.inner, self.full, self.refused = inner, True, asyncio.Event()
+
+        async def read(self, work: Any) -> Any:
+            return await self.inner.read(work)
+
+        async def write(self, work: Any) -> Any:
+            if self.full:
+                self.refused.set()
+                raise sqlite3.OperationalError("database or disk is full")
+            return await self.inner.write(work)
+
+    async def nothing(_: Job) -> None:
+        """The job."""
+
+    async def work(database: Database) -> None:
+        await database.write(lambda connection: jobs.enqueue(connection, "k", {}))
+        failing = Failing(database)
+        async with Runner(failing, {"k": Handler(nothing)}) as runner:  # type: ignore[arg-type]
+            await failing.refused.wait()
+            failing.full = False
+            await ended(database, runner)
+        assert await states(database) == [("done", 1, "")]
+
+    with_database(tmp_path, work)
 
 
 def test_postponed_is_no_failure(tmp_path: Path) -> None:

@@ -164,11 +164,15 @@ class Runner:
         self._news.append(news)
         while True:
             news.clear()
-            job = await self._database.write(lambda connection: claim(connection, kind, handler.lease))
-            if job is not None:
-                await self._run(job, handler)
-                continue
-            wait_s = await self._database.read(lambda connection: _seconds_to_next(connection, kind))
+            try:
+                job = await self._database.write(lambda connection: claim(connection, kind, handler.lease))
+                if job is not None:
+                    await self._run(job, handler)
+                    continue
+                wait_s = await self._database.read(lambda connection: _seconds_to_next(connection, kind))
+            except Exception:  # the edge: a full disk, say, ends nobody's work for good; the lease brings the job back
+                log.exception("jobs of the kind %s could not be taken, or not be noted", kind)
+                wait_s = self.IDLE_S
             try:
                 async with asyncio.timeout(min(wait_s, self.IDLE_S)):
                     await news.wait()

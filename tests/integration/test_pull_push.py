@@ -207,9 +207,9 @@ def test_login_and_private_images(engine: Engine, tmp_path: Path, remove: Callab
 
 
 def test_search(engine: Engine, registry: Registry) -> None:
-    push_image(registry.host, "cli/found", "1", [])
-    done = engine.docker("search", "--format", "{{.Name}}", f"{registry.host}/found")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "cli/found\n", "")
+    push_image(registry.host, "cli/sought-after", "1", [])
+    done = engine.docker("search", "--format", "{{.Name}}", f"{registry.host}/sought-after")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "cli/sought-after\n", "")
 
 
 def test_import_from_a_url(engine: Engine, half: HalfRegistry, remove: Callable[[str], str]) -> None:

@@ -1,9 +1,7 @@
 """Container IDs: 64 hexadecimal digits, drawn at random; the first 12 are shown."""
 
 import os
-import re
 
-_ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
 SHORT = 12
 
 
@@ -13,7 +11,3 @@ def new_id() -> str:
         drawn = os.urandom(32).hex()
         if not drawn[:SHORT].isdecimal():
             return drawn
-
-
-def is_id(text: str) -> bool:
-    return _ID.fullmatch(text) is not None

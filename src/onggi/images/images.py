@@ -172,10 +172,6 @@ class Images:
             for layer, layer_id in zip(image.manifest.layers, image.config.diff_ids, strict=True)
         )
 
-    def came_with_its_manifest(self, image: Image) -> bool:
-        """Its manifest has a digest that others know; it was not written here for want of one."""
-        return Digest.of(image.manifest_bytes) in self.blobs_of(image)
-
     def layer_directories(self, image: Image) -> Sequence[str]:
         """Where its layers lie, topmost first."""
         return [str(self.data_root / layer.directory) for layer in reversed(self._layers(image))]

@@ -1,6 +1,6 @@
 """Refusals that the distribution specification gives a code of its own. (distribution-spec, "Error Codes")"""
 
-from onggi.errors import Conflict, InvalidParameter, NotAllowed, NotFound, OnggiError, TooLarge, Unavailable
+from onggi.errors import Conflict, InvalidParameter, NotAllowed, NotFound, OnggiError, TooLarge
 from onggi.oci.digest import Digest
 
 
@@ -94,7 +94,3 @@ class QuotaExceeded(OnggiError):
 
 class MethodWrong(NotAllowed):
     code = "UNSUPPORTED"
-
-
-class Unready(Unavailable):
-    code = "UNAVAILABLE"

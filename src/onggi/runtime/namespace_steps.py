@@ -24,7 +24,6 @@ _FLAG_NAMES = {
     "cgroup": process.CLONE_NEWCGROUP,
     "time": process.CLONE_NEWTIME,
 }
-_NAMESPACE_FILES = {"mount": "mnt", "network": "net"}
 
 
 class CreateCgroup(Step):
@@ -287,8 +286,3 @@ class AwaitStart(Step):
         setup.channel = Fd(number)
         if number < 0:
             raise StartFailure(self.name, 0, "nobody started it", 128)
-
-
-def namespace_file(kind: str) -> str:
-    """Name of a namespace's file in /proc/PID/ns."""
-    return _NAMESPACE_FILES.get(kind, kind)

@@ -119,16 +119,6 @@ class SetPersonality(Step):
         process.set_personality(self.persona)
 
 
-class SetScheduling(Step):
-    """CPU affinity and niceness."""
-
-    FIELDS = ("cpus",)
-    cpus: "list[int]"
-
-    def execute(self, setup: Setup) -> None:
-        os.sched_setaffinity(0, self.cpus)
-
-
 class ResolveUser(Step):
     """Find out who to be, in the container's own files. After `PivotRoot`: the root is the container's."""
 

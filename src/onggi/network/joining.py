@@ -10,9 +10,10 @@ from msgspec import structs
 
 from onggi.errors import InvalidParameter
 from onggi.linux.netlink import mac_bytes
-from onggi.network.endpoint import Attachment, Endpoint, PublishedPort
+from onggi.network.endpoint import Attachment, Endpoint, EndpointRequest, PublishedPort
 from onggi.network.network import Network, parse_address
 from onggi.network.nftables import Forward
+from onggi.network.publish import PortWish, wishes
 from onggi.network.resolver_client import NameEntry
 from onggi.network.sandbox import Plug
 from onggi.network.segment import Segment
@@ -47,6 +48,18 @@ def gateway_of(wanted: Sequence[Wanted]) -> Network | None:
     if not leading:
         return None
     return min(leading, key=lambda row: (-row[1].gateway_priority, row[0].name))[0]
+
+
+def ports_wanted(request: EndpointRequest, network: Network) -> list[PortWish]:
+    """The ports of the host that a container asks for, where `network` leads out."""
+    return list(
+        wishes(
+            request.ports,
+            request.exposed,
+            publish_all=request.publish_all,
+            default_address=network.host_binding,
+        )
+    )
 
 
 def refusal_to_join(network: Network) -> str:

@@ -29,19 +29,19 @@ from onggi.network.joining import (
     check_attachment,
     describe,
     gateway_of,
-    linked_names,
-    name_entries,
+    ports_wanted,
     refusal_to_join,
     resolving_networks,
     unplugged,
     upstream,
     with_upstream,
 )
+from onggi.network.name_service import NameService
 from onggi.network.network import Network, parse_address
 from onggi.network.nftables import Forward
 from onggi.network.pools import Pools
 from onggi.network.publish import HostPorts, PortAllocated, PortInUse, port_map, wishes
-from onggi.network.resolver_client import ResolverClient, ResolverProcess
+from onggi.network.resolver_client import ResolverProcess
 from onggi.network.sandbox import NamespaceThread, Plug, Ready
 from onggi.network.segment import Segment, is_port_link, uplinks
 from onggi.state.database import Database
@@ -72,6 +72,7 @@ class Networks:
         self._connected: dict[str, Connected] = {}
         self._host_ports = HostPorts()
         self._resolver = ResolverProcess(settings.exec_root / "resolver")
+        self._names = NameService(self._resolver, self.catalogue, self._thread, self.on_network)
         self._stack = AsyncExitStack()
         self._firewall: Firewall
 
@@ -101,7 +102,7 @@ class Networks:
             segment.open_loopback()
         self._stack.enter_context(self._thread)
         await enter(self._resolver)
-        await self._find_resolver()
+        await self._names.find(self._connected)
         await enter(self._pools)
         self._pools.prepare(self.catalogue.default)
 
@@ -120,24 +121,6 @@ class Networks:
     def default_gateway(self) -> str:
         """The host's address on the default bridge: what "host-gateway" stands for."""
         return str(self.catalogue.default.gateway)
-
-    async def _find_resolver(self) -> None:
-        """Go on with the resolver of the engine before, for the containers that were there."""
-        served = {
-            container_id: ResolverClient(resolving_networks(connected), upstream(connected), self._own_names(), None)
-            for container_id, connected in self._connected.items()
-            if resolving_networks(connected)
-        }
-        entries = {
-            (container_id, entry.network_id): entry
-            for container_id in served
-            for entry in name_entries(self._connected[container_id], self.catalogue.segments)
-        }
-        await self._resolver.find(served, entries)
-
-    def _own_names(self) -> dict[str, str]:
-        """What every container on a user-defined network may ask for."""
-        return dict.fromkeys(("host.docker.internal", "gateway.docker.internal"), self.default_gateway)
 
     async def _renew_rules(self) -> None:
         rules = [segment.rules for segment in self.catalogue.segments.values()]
@@ -179,9 +162,8 @@ class Networks:
     async def mend(self, container_id: str, namespace: Fd) -> None:
         """After a start of the engine: serve names to a running container again, should the resolver have ended."""
         connected = self._connected.get(container_id)
-        if connected is None or not resolving_networks(connected) or self._resolver.serves(container_id):
-            return
-        await self._serve_names(container_id, Ready(namespace, None), connected)
+        if connected is not None:
+            await self._names.mend(container_id, namespace, connected)
 
     def on_network(self, network_id: str) -> Mapping[str, Endpoint]:
         """Container ID → its endpoint, for containers that run."""
@@ -325,11 +307,11 @@ class Networks:
             await self._firewall.publish(connected.forwards)
             if resolving_networks(connected):
                 connected = with_upstream(connected, self._upstream(connected, resolver))
-                await self._serve_names(container_id, ready, connected)
+                await self._names.serve(container_id, ready, connected)
             await self._admit(container_id, connected)
         except BaseException:
             ready.close()
-            await self._resolver.close(container_id)
+            await self._names.close(container_id)
             self._host_ports.release(published)
             for plug, (network, _) in zip(plugs, wanted, strict=False):
                 if network.id in self.catalogue.segments:
@@ -408,14 +390,8 @@ class Networks:
             endpoint = describe(container_id, request.name, segment, attachment, plug)
             endpoint = structs.replace(endpoint, exposed=tuple(request.exposed))
             if network is gateway and not network.internal:
-                asked = wishes(
-                    request.ports,
-                    request.exposed,
-                    publish_all=request.publish_all,
-                    default_address=network.host_binding,
-                )
                 try:
-                    ports = self._host_ports.allocate(list(asked), endpoint.address)
+                    ports = self._host_ports.allocate(ports_wanted(request, network), endpoint.address)
                 except (PortAllocated, PortInUse) as error:
                     raise System(
                         f"driver failed programming external connectivity on endpoint {request.name} "
@@ -430,19 +406,6 @@ class Networks:
         if not any(self._leads_out(endpoint) for endpoint in connected.endpoints):
             return ()
         return resolver.nameservers
-
-    async def _serve_names(self, container_id: str, ready: Ready, connected: Connected) -> None:
-        """Open the embedded resolver inside, or tell it of other networks and names."""
-        networks = resolving_networks(connected)
-        entries = name_entries(connected, self.catalogue.segments)
-        if self._resolver.serves(container_id):
-            await self._resolver.change(container_id, networks, entries)
-            return
-        sockets = ready.resolver or await self._thread.open_resolver(ready.namespace)
-        ready.resolver = None  # the client's from now on
-        names = self._own_names() | linked_names(connected, self.on_network)
-        client = ResolverClient(networks, upstream(connected), names, sockets)
-        await self._resolver.open(container_id, client, entries)
 
     async def _admit(self, container_id: str, connected: Connected) -> None:
         """Note in memory and on disk what a container has. Raises NoSuchNetwork when one was removed meanwhile."""
@@ -477,7 +440,7 @@ class Networks:
             return
         try:
             await self._firewall.withdraw(connected.forwards)
-            await self._resolver.close(container_id)
+            await self._names.close(container_id)
         finally:
             self._give_back(connected.endpoints)
             await self._save(container_id)
@@ -509,14 +472,8 @@ class Networks:
         endpoints = []
         for endpoint in connected.endpoints:
             if gateway is not None and endpoint.network_id == gateway.id:
-                asked = wishes(
-                    request.ports,
-                    request.exposed,
-                    publish_all=request.publish_all,
-                    default_address=gateway.host_binding,
-                )
                 try:
-                    ports = self._host_ports.exchange(endpoint.ports, list(asked), endpoint.address)
+                    ports = self._host_ports.exchange(endpoint.ports, ports_wanted(request, gateway), endpoint.address)
                 except (PortAllocated, PortInUse) as error:
                     raise System(str(error)) from error
                 endpoint = structs.replace(endpoint, ports=ports)
@@ -542,8 +499,7 @@ class Networks:
         )
         renamed = self._connected[container_id] = Connected(name, endpoints, connected.exposed)
         await self._save(container_id)
-        entries = name_entries(renamed, self.catalogue.segments)
-        await self._resolver.change(container_id, resolving_networks(renamed), entries)
+        await self._names.change(container_id, renamed)
 
     async def attach(self, container_id: str, namespace: Fd, name: str, attachment: Attachment) -> Endpoint:
         """`network connect` of a running container; `name` is the container's. Raises NoSuchNetwork, Forbidden, …"""
@@ -570,7 +526,7 @@ class Networks:
                     host = await asyncio.to_thread(ResolvConf.of_host)
                     servers = tuple(self._settings.dns) or host.for_other_namespace().nameservers
                     joined = with_upstream(joined, servers if self._leads_out(endpoint) else ())
-                await self._serve_names(container_id, Ready(namespace, None), joined)
+                await self._names.serve(container_id, Ready(namespace, None), joined)
             self._connected[container_id] = await self._lead(namespace, joined)
             await self._save(container_id)
         except BaseException:
@@ -595,8 +551,7 @@ class Networks:
         rest = tuple(endpoint for endpoint in endpoints if endpoint is not gone)
         left = await self._lead(namespace, Connected(connected.name, rest, connected.exposed), gone.ports)
         self._connected[container_id] = left
-        entries = name_entries(left, self.catalogue.segments)
-        await self._resolver.change(container_id, resolving_networks(left), entries)
+        await self._names.change(container_id, left)
         self._give_back([gone if not left.published else structs.replace(gone, ports=())])
         await self._save(container_id)
         self._tell("disconnect", container_id, gone)

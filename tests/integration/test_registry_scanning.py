@@ -1,5 +1,6 @@
 """Scans in a running registry: push, findings, advisories that change, what is set aside, documents, search."""
 
+import gzip
 import io
 import json
 import sqlite3
@@ -11,8 +12,9 @@ from typing import Any
 import pytest
 
 from tests.conditions import until
-from tests.onggi_registry import INDEX, MANIFEST, Client, OnggiRegistry
+from tests.onggi_registry import CONFIG, INDEX, LAYER, MANIFEST, Client, OnggiRegistry
 
+FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
 STATUS = b"""Package: libssl3
 Status: install ok installed
 Architecture: amd64
@@ -243,3 +245,34 @@ def test_a_policy_forbids_what_is_unsafe_and_says_which_rule(
     assert reader("GET", f"/v2/{repository}/manifests/bad").message.startswith(
         f"the policy of the project {project} forbids this pull: {bad} could not be scanned"
     )
+
+
+def _disguised(ask: Client, repository: str, tag: str, *, config: str = CONFIG, layer: str, content: bytes) -> str:
+    """An image that does not call itself, or its layer, what it is; gives the manifest's digest."""
+    configuration = json.dumps({"architecture": "amd64", "os": "linux", "tag": tag}).encode()
+    return ask.manifest(repository, tag, {
+        "schemaVersion": 2, "mediaType": MANIFEST,
+        "config": {"mediaType": config, "digest": ask.blob(repository, configuration), "size": len(configuration)},
+        "layers": [{"mediaType": layer, "digest": ask.blob(repository, content), "size": len(content)}],
+    })  # fmt: skip
+
+
+def test_no_image_passes_a_policy_by_another_name(registry: OnggiRegistry, ask: Client, project: str) -> None:
+    """Docker runs images whatever they call their configuration and their layers."""
+    repository, policy = f"{project}/app", f"/api/v1/projects/{project}/policy"
+    reader = registry.user(f"see-{project[:20]}")
+    ask.ok("PUT", f"/api/v1/projects/{project}/members/see-{project[:20]}", {"role": "guest"})
+    _import(registry, _tracker(CVE_79=""), "hidden")
+    statement = "application/vnd.in-toto+json"
+    _disguised(ask, repository, "octets", config="application/octet-stream", layer=LAYER, content=_layer())
+    _disguised(ask, repository, "strange", layer="application/x-strange", content=_layer())
+    _disguised(ask, repository, "statement", layer=statement, content=_layer())
+    _disguised(ask, repository, "packed", layer=statement, content=gzip.compress(_layer()))
+    _disguised(ask, repository, "attestation", layer=statement, content=b'{"_type": "https://in-toto.io/Statement/v1"}')
+    foreign = _disguised(ask, repository, "foreign", layer=FOREIGN, content=_layer())
+    assert [finding["id"] for finding in _report(ask, repository, foreign)["findings"]] == ["CVE-79"]
+    ask.ok("PUT", policy, {"rules": [{"severity": "high"}]})
+    reader.ok("GET", f"/v2/{repository}/manifests/attestation")
+    for tag in ("octets", "strange", "statement", "packed", "foreign"):
+        refused = reader("GET", f"/v2/{repository}/manifests/{tag}")
+        assert (refused.status, refused.code) == (403, "DENIED"), tag

@@ -1,11 +1,10 @@
 """The gate: asked before a manifest is given out. It says which rule forbids the pull, and why."""
 
-import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
 
 from onggi.errors import Forbidden, NotFound
-from onggi.oci.descriptor import IMAGE_CONFIGS, INDEXES, LAYERS
+from onggi.oci.descriptor import IMAGE_CONFIGS, INDEXES
 from onggi.oci.digest import Digest
 from onggi.oci.manifest import Index, Manifest, parse_manifest
 from onggi.registry import accounts, blobs, clock, manifests, projects, repositories
@@ -20,10 +19,18 @@ from onggi.registry.service import Service
 from onggi.registry.trust import policies
 from onggi.registry.trust.policies import Policy, Rule
 from onggi.scan.matching import Finding
-from onggi.signing.cosign import MOST_BYTES
+from onggi.signing.cosign import MOST_BYTES, SIMPLE_SIGNING
 from onggi.signing.gathering import Signature, gather
 
 MOST_INDEXES = 20
+RUNNABLE_CONFIGS = IMAGE_CONFIGS | {"application/octet-stream", "application/json", "text/html"}
+"""Docker runs what calls its configuration so, too. (moby: distribution/registry.go, ImageTypes)"""
+STATEMENTS = frozenset({
+    SIMPLE_SIGNING, "application/vnd.dsse.envelope.v1+json", "application/vnd.in-toto+json",
+    "application/vnd.cyclonedx+json", "application/vnd.cyclonedx+xml", "application/vnd.syft+json",
+    "application/spdx+json", "text/spdx", "text/spdx+json", "text/spdx+xml",
+})  # fmt: skip
+"""What cosign and BuildKit attach to images as the layer of a manifest with an image's configuration."""
 
 
 class PolicyForbids(Forbidden):
@@ -65,17 +72,34 @@ class StoredDocuments:
             return b""
         return content if digest.verifies(content) else b""
 
+    def beginning(self, digest: Digest) -> bytes:
+        """The first bytes of a blob, as many as a tar's header has; b"" when it is not there."""
+        try:
+            with self._service.objects.open(blobs.find(self._connection, self._repository, digest).key) as file:
+                return file.read(512)
+        except NotFound:
+            return b""
 
-def is_image(stored: Stored) -> bool:
-    """True for what runs: an image or an index; a signature or a chart is neither."""
+
+def is_image(stored: Stored, documents: StoredDocuments) -> bool:
+    """True for what a client would run: an image or an index; a signature or a chart is neither.
+
+    An attestation of cosign's calls its configuration an image's: it is none if its layers are statements, to look at
+    too, for clients unpack a layer whatever it is called.
+    """
     if stored.media_type in INDEXES:
         return True
     parsed = parse_manifest(stored.content, stored.media_type)
-    return (
-        isinstance(parsed, Manifest)
-        and parsed.config.media_type in IMAGE_CONFIGS
-        and (not parsed.layers or any(layer.media_type in LAYERS for layer in parsed.layers))
+    if not isinstance(parsed, Manifest) or parsed.config.media_type not in RUNNABLE_CONFIGS:
+        return False
+    return not parsed.layers or not all(
+        layer.media_type in STATEMENTS and _is_text(documents.beginning(layer.digest)) for layer in parsed.layers
     )
+
+
+def _is_text(beginning: bytes) -> bool:
+    """JSON, XML or SPDX, and neither compressed nor a tar, whose first header is never without zeros."""
+    return beginning.lstrip().startswith((b"{", b"[", b"<", b"SPDXVersion")) and b"\0" not in beginning
 
 
 def signatures(
@@ -112,12 +136,13 @@ class Gate:
         """Raises PolicyForbids. Whoever may push there is let through: signing begins with reading what is signed."""
         policy = await self._service.read(lambda connection: policies.of_project(connection, project_of(repository)))
         rules = policy.of(repository.partition("/")[2])
-        if not rules or not await asyncio.to_thread(is_image, stored):
+        if not rules:
             return
         reason = await self._service.database.scan(
             lambda connection: (
                 ""
-                if _may_push(connection, subject, repository)
+                if not is_image(stored, StoredDocuments(self._service, connection, repository))
+                or _may_push(connection, subject, repository)
                 else self._reason(connection, repository, stored, policy, rules)
             )
         )

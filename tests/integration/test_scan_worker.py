@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from onggi.images import confined_process
-from onggi.images.confined_process import import_path
+from onggi.images.confined_process import ConfinedProcess, import_path
 from onggi.scan.inventory import Inventory
 from onggi.scan.reading import Unreadable, read_inventory
 
@@ -120,3 +120,19 @@ def test_without_rights_it_reads_the_same(tmp_path: Path) -> None:
             user=65534, group=65534, extra_groups=[], cwd="/", env={"TMPDIR": "/tmp"}, timeout=60,
         )  # fmt: skip
     assert (done.stdout, done.stderr) == ("a\n", "")
+
+
+def test_who_is_cancelled_while_a_worker_starts_leaves_none_behind() -> None:
+    async def cancelled() -> None:
+        process = ConfinedProcess("onggi.scan.worker", (), [])
+        starting = asyncio.ensure_future(process.__aenter__())
+        await asyncio.sleep(0)  # it has asked the thread to start the worker
+        starting.cancel()
+        await asyncio.wait({starting})
+        assert starting.cancelled()
+
+    before = set(os.listdir("/proc/self/fd"))
+    asyncio.run(cancelled())
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+    assert set(os.listdir("/proc/self/fd")) == before

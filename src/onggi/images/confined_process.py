@@ -52,12 +52,19 @@ class ConfinedProcess:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         self._control = ours
-        try:
-            with theirs:
-                self._process = await asyncio.to_thread(self._start, theirs.fileno())
-        except BaseException:
-            ours.close()
-            raise
+        with theirs:
+            # A thread can't be cancelled: what it hands on stays open, and what it starts is ended, all the same.
+            starting = asyncio.ensure_future(asyncio.to_thread(self._start, theirs.fileno()))
+            try:
+                await asyncio.shield(starting)
+            except BaseException:
+                await asyncio.wait({starting})
+                if starting.exception() is None:
+                    self._process = starting.result()
+                    await self.end()
+                ours.close()
+                raise
+        self._process = starting.result()
         return self
 
     def _start(self, control: int) -> subprocess.Popen[bytes]:

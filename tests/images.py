@@ -8,6 +8,7 @@ layer(entries)                               one layer's tar
 import hashlib
 import io
 import json
+import os
 import subprocess
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -180,3 +181,26 @@ def many_images_archive(path: Path, count: int, *, name: str) -> None:
         items.append({"Config": f"{number}.json", "RepoTags": [f"{name}:{number}"], "Layers": ["layer.tar"]})
     documents["manifest.json"] = json.dumps(items).encode()
     path.write_bytes(layer([file(name, content) for name, content in documents.items()]))
+
+
+BASE = layer(
+    [
+        directory("etc", 0o751, uid=7, gid=8), file("etc/a", b"lower a"), file("etc/b", b"lower b", 0o4755, uid=5),
+        directory("root", 0o700), file("root/x", b"x"), directory("gone"), file("gone/f"), directory("tmp", 0o1777),
+        symlink("link", "etc/a"), hardlink("hard", "etc/b"), special("null", tarfile.CHRTYPE, (1, 3), 0o666),
+        special("pipe", tarfile.FIFOTYPE), directory("var"), directory("var/data"), file("var/data/old"),
+    ]
+)  # fmt: skip
+TOP = layer(
+    [
+        directory("etc", 0o755), file("etc/a", b"upper a"), file("etc/.wh.b"), file(".wh.gone"), directory("gone"),
+        file("gone/new", b"n"), directory("var"), directory("var/data"), file("var/data/.wh..wh..opq"),
+        file("var/data/new"),
+    ]
+)  # fmt: skip
+
+
+def archive(tmp_path: Path, *layers: bytes, names: tuple[str, ...] = ("img:1",), **config: Any) -> Path:
+    path = tmp_path / f"archive-{len(os.listdir(tmp_path))}.tar"
+    docker_archive(path, names, layers, **config)
+    return path

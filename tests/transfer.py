@@ -3,11 +3,12 @@
 Needs root, as layers are extracted by confined workers.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from onggi.content.directory import DirectoryStore
 from onggi.images.credentials import Credentials
@@ -21,6 +22,7 @@ from onggi.oci.platform import parse_platform
 from onggi.oci.reference import Reference
 from onggi.state.database import Database
 
+T = TypeVar("T")
 IMPATIENT = Deadlines(retry_s=0.01, patience_s=0.1)
 """No pauses between tries, but as long for each as a loaded machine may take."""
 
@@ -83,3 +85,18 @@ class Host:
         """What is in the content store: `blobs/…` and `ingest/…`."""
         content = self.directory / "content"
         return sorted(str(path.relative_to(content)) for path in content.rglob("*") if path.is_file())
+
+
+def on_host(
+    directory: Path,
+    script: Callable[[Host], Awaitable[T]],
+    *,
+    deadlines: Deadlines = IMPATIENT,
+    mirrors: tuple[str, ...] = (),
+) -> T:
+    async def run() -> T:
+        async with Host(directory / "host", deadlines=deadlines, mirrors=mirrors) as host:
+            async with asyncio.timeout(90):
+                return await script(host)
+
+    return asyncio.run(run())

@@ -7,113 +7,32 @@ import asyncio
 import os
 import socket
 import subprocess
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from ipaddress import IPv4Interface, IPv4Network
+from ipaddress import IPv4Interface
 from pathlib import Path
 
 import pytest
 
-from onggi.engine.settings import AddressPool, Settings
+from onggi.engine.settings import Settings
 from onggi.errors import Conflict, Forbidden, InvalidParameter, NotFound, OnggiError
 from onggi.linux.netlink import Route
 from onggi.network import dns
 from onggi.network.endpoint import Attachment, Binding, EndpointRequest, Sandbox
-from onggi.network.neighbours import leave_filters
 from onggi.network.network import CreateNetwork, Ipam, Subnet
 from onggi.network.networks import Networks
 from onggi.network.nftables import table_name
-from onggi.network.segment import link_prefix
-from onggi.state.database import Database
-from tests import conditions
-from tests.namespaces import (
-    PATIENCE_S,
-    SHORT_S,
-    answering,
-    ask,
-    ask_from,
-    connects_to,
-    hearing,
-    outside,
-    resolve,
-    send_forged,
-    within,
-)
+from tests.bridges import Events, identity, links, nft, opened, own_settings, run, tables, until
+from tests.namespaces import SHORT_S, answering, ask, ask_from, connects_to, outside, resolve, within
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root for network namespaces")
 
 
-class Events(list[tuple[str, str, str]]):
-    def publish(self, kind: str, action: str, actor: str, attributes: Mapping[str, str]) -> None:
-        self.append((action, attributes["name"], attributes.get("container", "")))
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    await asyncio.to_thread(conditions.until, condition)
-
-
-def links() -> list[str]:
-    with Route() as route:
-        return [link.name for link in route.links()]
-
-
-def nft(*arguments: str) -> str:
-    return subprocess.run(["nft", *arguments], capture_output=True, text=True, check=True).stdout
-
-
-def tables() -> str:
-    return nft("list", "tables")
-
-
 @pytest.fixture
 def settings(tmp_path: Path, worker_id: str) -> Iterator[Settings]:
-    """Of an engine that nobody else has; whatever it leaves fails the test."""
-    name = f"ogt{worker_id.removeprefix('gw')[:2]}{os.urandom(3).hex()}"
-    (tmp_path / "run").mkdir()
-    # Of this process alone: two engines that look for a free subnet at one moment find the same.
-    pool = AddressPool(IPv4Network(f"10.{210 + os.getpid() % 40}.0.0/16"), 24)
-    yield Settings(data_root=tmp_path, exec_root=tmp_path / "run", bridge_name=name, default_address_pools=(pool,))
-    deadline = time.monotonic() + PATIENCE_S
-    while (left := leftovers(name)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    if left:
-        with Route() as route:
-            for link in left:
-                route.delete(link)
-    table = table_name(name)
-    table_left = table in tables()
-    if table_left:
-        nft("delete", "table", "inet", table)
-    leave_filters(name)
-    assert not left, f"links are left over: {left}"
-    assert not table_left
-
-
-def leftovers(bridge: str) -> list[str]:
-    return [link for link in links() if link == bridge or link.startswith(link_prefix(bridge))]
-
-
-@asynccontextmanager
-async def opened(settings: Settings, events: Events | None = None) -> AsyncIterator[Networks]:
-    publish = (events if events is not None else Events()).publish
-    async with Database(settings.data_root / "state.db") as database:
-        async with Networks(settings, database, publish) as networks:
-            yield networks
-
-
-def run(work: Awaitable[None]) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(100):
-            await work
-
-    asyncio.run(bounded())
-
-
-def identity(number: int) -> str:
-    return f"{number:012x}" + 52 * "0"
+    with own_settings(tmp_path, worker_id) as chosen:
+        yield chosen
 
 
 def test_a_container_gets_an_address_a_route_and_its_files(settings: Settings) -> None:
@@ -159,257 +78,6 @@ def test_a_container_gets_an_address_a_route_and_its_files(settings: Settings) -
             assert events == [("connect", "bridge", identity(1)), ("disconnect", "bridge", identity(1))]
 
     run(body())
-
-
-def test_published_ports_are_reached_from_everywhere_they_should_and_from_nowhere_else(settings: Settings) -> None:
-    async def body() -> None:
-        async with opened(settings) as networks:
-            asked = {
-                "80/tcp": [Binding("", ""), Binding("127.0.0.1", "")],
-                "53/udp": [Binding("", "")],
-            }
-            server = await networks.connect(identity(1), EndpointRequest(name="server", ports=asked))
-            other = await networks.connect(identity(2), EndpointRequest(name="other"))
-            await asyncio.to_thread(check, server, other)
-            await networks.release(identity(1))
-            await networks.release(identity(2))
-
-    def check(server: Sandbox, other: Sandbox) -> None:
-        assert server.namespace is not None
-        assert other.namespace is not None
-        (endpoint,) = server.endpoints
-        tcp = server.ports["80/tcp"]
-        udp = server.ports["53/udp"]
-        assert tcp is not None
-        assert udp is not None
-        everywhere, loopback, datagrams = int(tcp[0].host_port), int(tcp[1].host_port), int(udp[0].host_port)
-        with (
-            server.namespace as inside,
-            other.namespace as beside,
-            outside() as (neighbour, host),
-            answering(inside, 80, b"hello"),
-            answering(inside, 81, b"hidden"),
-            answering(inside, 53, b"datagram", udp=True),
-        ):
-            assert ask("127.0.0.1", everywhere) == b"hello"
-            assert ask(host, everywhere) == b"hello"
-            assert ask("127.0.0.1", loopback) == b"hello"
-            assert ask("127.0.0.1", datagrams, udp=True) == b"datagram"
-            assert ask_from(beside, endpoint.address, 80) == b"hello"
-            assert ask_from(beside, endpoint.address, 81) == b"hidden"
-            # By the host's address, also by the container itself (hairpin).
-            assert ask_from(beside, host, everywhere) == b"hello"
-            assert ask_from(inside, host, everywhere) == b"hello"
-            assert ask_from(beside, endpoint.gateway, everywhere) == b"hello"
-            assert ask_from(neighbour, host, everywhere) == b"hello"
-            assert ask_from(neighbour, host, datagrams, udp=True) == b"datagram"
-            # Not on another address than it was asked for; not by the container's own address; not unpublished.
-            assert ask(host, loopback, timeout_s=SHORT_S) == b""
-            assert ask_from(neighbour, host, loopback, timeout_s=SHORT_S) == b""
-            assert ask_from(neighbour, "127.0.0.1", loopback, timeout_s=SHORT_S) == b""
-            assert ask_from(neighbour, endpoint.address, 80, timeout_s=SHORT_S) == b""
-            assert ask_from(neighbour, endpoint.address, 81, timeout_s=SHORT_S) == b""
-
-    run(body())
-
-
-def test_no_forged_frame_reaches_a_port_that_is_published_elsewhere_or_not_at_all(settings: Settings) -> None:
-    async def body() -> None:
-        async with opened(settings) as networks:
-            asked = {
-                "1001/udp": [Binding("", "")],
-                "1002/udp": [Binding("127.0.0.1", "")],
-            }
-            server = await networks.connect(identity(1), EndpointRequest(name="server", ports=asked))
-            await asyncio.to_thread(check, server)
-            await networks.release(identity(1))
-
-    def check(server: Sandbox) -> None:
-        assert server.namespace is not None
-        everywhere, loopback = server.ports["1001/udp"], server.ports["1002/udp"]
-        assert everywhere is not None
-        assert loopback is not None
-        address = server.endpoints[0].address
-        open_port, local_port = int(everywhere[0].host_port), int(loopback[0].host_port)
-        with (
-            server.namespace as inside,
-            outside() as (neighbour, host),
-            hearing(inside, 1001) as first,
-            hearing(inside, 1002) as second,
-            hearing(inside, 1003) as third,
-        ):
-            send_forged(neighbour, host, host, open_port)
-            assert first(PATIENCE_S), "the means of this test work"
-            send_forged(neighbour, host, "127.0.0.1", local_port)
-            assert not second(SHORT_S)
-            send_forged(neighbour, host, "127.0.0.1", open_port)
-            send_forged(neighbour, host, address, 1001)
-            # Somebody else's port of the same number, on its way through the host.
-            send_forged(neighbour, host, "198.51.100.7", open_port)
-            assert not first(SHORT_S)
-            send_forged(neighbour, host, address, 1002)
-            assert not second(SHORT_S)
-            send_forged(neighbour, host, address, 1003)
-            assert not third(SHORT_S)
-
-    run(body())
-
-
-def test_a_taken_port_is_refused_and_nothing_is_left_of_the_attempt(settings: Settings) -> None:
-    async def body() -> None:
-        async with opened(settings) as networks:
-            first = await networks.connect(identity(1), EndpointRequest(name="a", ports={"80/tcp": [Binding("", "")]}))
-            bindings = first.ports["80/tcp"]
-            assert bindings is not None
-            port = bindings[0].host_port
-            with pytest.raises(OnggiError, match=rf"Bind for 0\.0\.0\.0:{port} failed: port is already allocated"):
-                await networks.connect(identity(2), EndpointRequest(name="b", ports={"80/tcp": [Binding("", port)]}))
-            assert networks.endpoints(identity(2)) == ()
-            with socket.socket() as holder:
-                holder.bind(("127.0.0.1", 0))
-                holder.listen()
-                number = holder.getsockname()[1]
-                asked = {"80/tcp": [Binding("127.0.0.1", str(number))]}
-                with pytest.raises(
-                    OnggiError, match=rf"failed to bind host port for 127\.0\.0\.1:{number}:.*address already in use"
-                ):
-                    await networks.connect(identity(2), EndpointRequest(name="b", ports=asked))
-            assert first.namespace is not None
-            first.namespace.close()
-            await networks.release(identity(1))
-
-    run(body())
-
-
-def test_networks_are_apart_and_names_resolve_within_them(settings: Settings) -> None:
-    async def body() -> None:
-        async with opened(settings) as networks:
-            for name in ("one", "two"):
-                await networks.catalogue.create(CreateNetwork(name=name))
-            sandboxes = []
-            for number, (name, network, aliases) in enumerate(
-                [("a", "one", ()), ("b", "one", ("db", "Web_1")), ("c", "two", ("db",)), ("d", "default", ())]
-            ):
-                attachments = [Attachment(network, aliases=aliases)] if network != "default" else []
-                request = EndpointRequest(name=name, mode=network, attachments=attachments)
-                sandboxes.append(await networks.connect(identity(number), request))
-            await asyncio.to_thread(check, sandboxes)
-
-            with pytest.raises(Forbidden, match="network one has active endpoints"):
-                await networks.catalogue.remove("one")
-            await networks.rename(identity(1), "bee")
-            b = sandboxes[1].endpoints[0]
-            a_namespace = sandboxes[0].namespace
-            assert a_namespace is not None
-            assert await asyncio.to_thread(resolve, a_namespace, "bee") == (0, [b.address])
-            await networks.release(identity(1))
-            deadline = time.monotonic() + PATIENCE_S  # the resolver is a process of its own, told beside the release
-            while found := (await asyncio.to_thread(resolve, a_namespace, "bee"))[1]:
-                assert time.monotonic() < deadline, f"still resolved: {found}"
-            for number, sandbox in enumerate(sandboxes):
-                assert sandbox.namespace is not None
-                sandbox.namespace.close()
-                await networks.release(identity(number))
-            for name in ("one", "two"):
-                await networks.catalogue.remove(name)
-            with pytest.raises(NotFound, match="network one not found"):
-                networks.catalogue.get("one")
-
-    def check(sandboxes: list[Sandbox]) -> None:
-        a, b, c, d = (sandbox.namespace for sandbox in sandboxes)
-        assert a is not None
-        assert b is not None
-        assert c is not None
-        assert d is not None
-        b_address, c_address = sandboxes[1].endpoints[0].address, sandboxes[2].endpoints[0].address
-        with answering(b, 80, b"b"), answering(c, 80, b"c"):
-            assert ask_from(a, b_address, 80) == b"b"
-            for stranger in (c, d):
-                assert ask_from(stranger, b_address, 80, timeout_s=SHORT_S) == b""
-            assert ask_from(a, c_address, 80, timeout_s=SHORT_S) == b""
-        assert "nameserver 127.0.0.11\n" in sandboxes[0].resolv_conf
-        assert sandboxes[1].endpoints[0].dns_names == ("b", "db", "Web_1", identity(1)[:12])
-        for name in ("b", "B", "db", "web_1", "b.one", identity(1)[:12]):
-            assert resolve(a, name) == (dns.NOERROR, [b_address]), name
-        assert resolve(a, "b", stream=True) == (dns.NOERROR, [b_address])
-        assert resolve(c, "db") == (dns.NOERROR, [c_address])
-        assert resolve(a, "b", dns.AAAA) == (dns.NOERROR, [])
-        reverse = ".".join(reversed(b_address.split("."))) + ".in-addr.arpa"
-        assert resolve(a, reverse, dns.PTR) == (dns.NOERROR, [repr(dns.encode_name("b.one"))])
-        assert resolve(a, "host.docker.internal")[1]
-        # A DNS server of the container's own may have the port.
-        with answering(a, 53, b"mine", udp=True):
-            assert ask_from(a, "127.0.0.1", 53, udp=True) == b"mine"
-            assert resolve(a, "b") == (dns.NOERROR, [b_address])
-
-    run(body())
-
-
-def test_names_resolve_while_the_engine_is_away_and_after_the_resolver_was_killed(settings: Settings) -> None:
-    async def body() -> None:
-        async with opened(settings) as networks:
-            await networks.catalogue.create(CreateNetwork(name="one"))
-            sandbox = await networks.connect(identity(1), EndpointRequest(name="a", mode="one"))
-        assert sandbox.namespace is not None
-        address = sandbox.endpoints[0].address
-        assert await asyncio.to_thread(resolve, sandbox.namespace, "a") == (0, [address])
-        async with opened(settings) as networks:
-            await networks.reconcile([identity(1)])
-            assert networks.endpoints(identity(1)) == sandbox.endpoints
-            second = await networks.connect(identity(2), EndpointRequest(name="b", mode="one"))
-            assert second.namespace is not None
-            b_address = second.endpoints[0].address
-            assert b_address != address
-            assert await asyncio.to_thread(resolve, sandbox.namespace, "b") == (0, [b_address])
-
-            (resolver,) = resolvers(settings)
-            os.kill(resolver, 9)
-            await until(lambda: resolver not in resolvers(settings) and len(resolvers(settings)) == 1)
-            assert await asyncio.to_thread(resolve, second.namespace, "a") == (0, [address])
-            for container in (identity(1), identity(2)):
-                await networks.release(container)
-            sandbox.namespace.close()
-            second.namespace.close()
-            await networks.catalogue.remove("one")
-        await until(lambda: not resolvers(settings))
-
-    run(body())
-
-
-def test_names_resolve_again_when_engine_and_resolver_were_killed(settings: Settings) -> None:
-    async def body() -> None:
-        async with opened(settings) as networks:
-            await networks.catalogue.create(CreateNetwork(name="one"))
-            sandbox = await networks.connect(identity(1), EndpointRequest(name="a", mode="one"))
-        assert sandbox.namespace is not None
-        (resolver,) = resolvers(settings)
-        os.kill(resolver, 9)
-        await asyncio.to_thread(os.waitpid, resolver, 0)
-        with sandbox.namespace as namespace:
-            async with opened(settings) as networks:
-                await networks.reconcile([identity(1)])
-                await networks.mend(identity(1), namespace)
-                address = sandbox.endpoints[0].address
-                assert await asyncio.to_thread(resolve, namespace, "a") == (0, [address])
-                await networks.mend(identity(1), namespace)
-                await networks.release(identity(1))
-                await networks.catalogue.remove("one")
-        await until(lambda: not resolvers(settings))
-
-    run(body())
-
-
-def resolvers(settings: Settings) -> list[int]:
-    """The engine's resolver processes."""
-    found = []
-    for process in Path("/proc").iterdir():
-        try:
-            words = (process / "cmdline").read_bytes().split(b"\0") if process.name.isdigit() else []
-        except OSError:
-            continue  # it has just ended
-        if str(settings.exec_root / "resolver").encode() in words:
-            found.append(int(process.name))
-    return found
 
 
 def test_attach_and_detach_a_running_container(settings: Settings) -> None:

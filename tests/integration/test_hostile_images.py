@@ -2,7 +2,7 @@
 
 Every row is pulled by a host that has an honest image already, through the confined workers that do it for everybody.
 Whatever comes of it: within seconds, without memory, and the store is as it was. Registries that lie stand in
-`test_hostile_registry`, archives for `load` in `test_images`.
+`test_hostile_registry`, archives for `load` in `test_image_archives`.
 """
 
 import asyncio

@@ -28,7 +28,7 @@ PARTS = {
         f"{HERE}/test_containers_restart.py",
         f"{HERE}/test_survival_runtime.py",
     ],
-    "network": [f"{HERE}/test_bridge_networks.py"],
+    "network": [f"{HERE}/test_bridge_{subject}.py" for subject in ("networks", "ports", "names")],
 }
 PATIENCE_S = 3600
 

@@ -1,5 +1,6 @@
 """Images without an engine: load, save, import and commit."""
 
+import asyncio
 import gzip
 import lzma
 import os
@@ -206,6 +207,29 @@ def test_what_is_saved_can_be_loaded(tmp_path: Path) -> None:
         return await tree_of(store, store.images.get("img:1"))
 
     assert with_store(tmp_path / "two", second) == before
+
+
+@pytest.mark.parametrize("more_bytes", [-1 << 20, 0, 16 << 20])
+def test_save_breaks_off_at_a_blob_that_holds_another_layer(more_bytes: int, tmp_path: Path) -> None:
+    """Of any length: one that is longer than it should be must not keep its worker, nor the client, waiting."""
+    content = os.urandom(2 << 20)
+    path = tmp_path / "compressed.tar"
+    plain = layer([file("data", content)])
+    manifest = b'[{"Config":"c.json","RepoTags":["img:1"],"Layers":["l"]}]'
+    blob = gzip.compress(plain)
+    path.write_bytes(layer([file("manifest.json", manifest), file("c.json", image_config([plain])), file("l", blob)]))
+    other = layer([file("data", b"\0" * (len(content) + more_bytes))])
+
+    async def work(store: Store) -> None:
+        await store.load(path)
+        assert (await read_saved(store, ["img:1"]))[f"blobs/sha256/{digest(plain)[7:]}"] == plain
+        stored = store.root / "content/blobs/sha256" / digest(blob)[7:]
+        stored.write_bytes(gzip.compress(other))
+        with pytest.raises(Integrity, match="does not hold the layer"):
+            async with asyncio.timeout(60):
+                await read_saved(store, ["img:1"])
+
+    with_store(tmp_path / "data", work)
 
 
 def test_save_refuses_what_is_not_there(tmp_path: Path) -> None:

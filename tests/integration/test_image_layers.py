@@ -26,7 +26,7 @@ def test_an_implied_directory_keeps_the_attributes_below_in_either_order(tmp_pat
     """The layer is one for all images, and no image's directory opens another's."""
     closed = layer([directory("root", 0o700, uid=3), directory("root/in", 0o711), file("root/in/f", b"a")])
     wide = layer([directory("root", 0o777), directory("root/in", 0o1777)])
-    shared = layer([file("root/in/own", b"own"), file("new/dir/x")])
+    shared = layer([file("root/in/own", b"own"), file("root/in/fresh/deep/x"), file("new/dir/x")])
     stacks = {"closed:1": (closed, shared), "wide:1": (wide, shared), "alone:1": (shared,)}
 
     async def work(store: Store) -> dict[str, Any]:
@@ -48,6 +48,7 @@ def test_an_implied_directory_keeps_the_attributes_below_in_either_order(tmp_pat
         "wide:1": (("drwxrwxrwx", 0), "drwxrwxrwt", "drwxr-xr-x"),
         "alone:1": (("drwxr-xr-x", 0), "drwxr-xr-x", "drwxr-xr-x"),
     }
+    assert {found[f"root/in/fresh{path}"][0] for found in first.values() for path in ("", "/deep")} == {"drwxr-xr-x"}
     assert first["closed:1"]["root/in/f"][4] == b"a"
     assert "root/in/f" not in first["wide:1"]
 

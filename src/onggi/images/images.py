@@ -268,11 +268,18 @@ class Images:
 
     async def expand(self, blob: Fd, size_bytes: int, copy: Fd | None) -> Digest:
         """Decompress a blob in a confined worker, into the file or socket `copy`; gives the digest of what came out."""
+        return await self._decompress(blob, size_bytes, copy, hashed=True)
+
+    async def decompress(self, blob: Fd, size_bytes: int, copy: Fd) -> None:
+        """As `expand`, for who hashes by himself what comes out: the worker has the time for more of it then."""
+        await self._decompress(blob, size_bytes, copy, hashed=False)
+
+    async def _decompress(self, blob: Fd, size_bytes: int, copy: Fd | None, *, hashed: bool) -> Digest:
         async with self.scratch() as directory:
             with Fd(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
                 target = -1 if copy is None else copy
                 async with WorkerProcess(
-                    "expand", blob, root, target, task="decompress the layer", most_times=self.most_times
+                    "expand", blob, root, target, int(hashed), task="decompress the layer", most_times=self.most_times
                 ) as worker:
                     if copy is not None:
                         copy.close()  # only the worker's is left, so that its end shows

@@ -264,10 +264,13 @@ def completion(data_root: Path, below: Sequence[Layer], layer: Layer) -> dict[by
     lower = _Stack(data_root, below)
     own = _Stack(data_root, [layer])
     try:
-        for path in implied:
-            attributes = lower.directory(path)
+        missing: set[bytes] = set()  # what is below a directory that isn't there needs no look
+        for path in sorted(implied):  # a directory comes before what is in it
+            attributes = None if path.rpartition(b"/")[0] in missing else lower.directory(path)
             if attributes is not None:
                 wanted[path] = attributes
+            else:
+                missing.add(path)
         for path in list(wanted):
             parent = path.rpartition(b"/")[0]
             while parent and parent not in wanted:

@@ -209,17 +209,22 @@ class SavedArchive:
             ours, theirs = bulk_pair()
             ours.setblocking(False)
             with ours, Fd(os.dup(file.fileno())) as source, Fd(theirs.detach()) as target:
-                work = asyncio.create_task(self._images.expand(source, os.fstat(file.fileno()).st_size, target))
+                work = asyncio.create_task(self._images.decompress(source, os.fstat(file.fileno()).st_size, target))
                 try:
-                    sent = 0
-                    while sent <= size and (piece := await loop.sock_recv(ours, _PIECE_BYTES)):
+                    sent, hashing = 0, diff_id.hasher()
+                    while piece := await loop.sock_recv(ours, _PIECE_BYTES):
                         sent += len(piece)
+                        if sent > size:
+                            break
+                        hashed = loop.run_in_executor(None, hashing.update, piece)  # while the client takes it
                         yield piece
-                    found = await work
+                        await hashed
+                    else:
+                        await work
                 finally:
                     work.cancel()
                     await asyncio.wait([work])
-                if found != diff_id or sent != size:
+                if sent != size or hashing.hexdigest() != diff_id.hex:
                     raise Integrity(f"the blob {blob.digest} does not hold the layer {diff_id}")
 
 

@@ -4,7 +4,8 @@
                                            times its size a blob may grow, 0: any. JOB and what follows:
         unpack ROOT REPORT COPY OVERLAY    extract the blob into ROOT; COPY takes the tar itself, or is -1; OVERLAY 0: it
                                            is no layer, and no digest is wanted
-        expand ROOT COPY                   decompress the blob into COPY; ROOT is an empty directory
+        expand ROOT COPY HASHED            decompress the blob into COPY; ROOT is an empty directory; HASHED 0: no digest
+                                           is wanted
         pack ROOT COPY LAYER OPAQUE        write the tree BLOB, a directory, into COPY; LAYER: it is an upper directory;
                                            OPAQUE, a file: the paths of its opaque directories, NUL after each
 
@@ -181,15 +182,15 @@ def _work(control: _socket.socket, job: str, parent: int, times: int, blob_numbe
     # Told before the confinement, which ends all importing: only the decoder that is needed is loaded.
     decode = decompressor(compression(blob.wait(MAGIC_BYTES)), blob.read)
     decode = bounded(decode, lambda: blob.consumed, times)
-    report, copy, overlay = rest if job == "unpack" else (-1, rest[0], 0)
+    report, copy, hashed = rest if job == "unpack" else (-1, *rest)
     confine(root, [number for number in (control.fileno(), blob_number, report, copy) if number >= 0],
             WRITER if job == "unpack" else (), parent)  # fmt: skip
-    # Of an archive of images each part is verified by itself.
-    tar = _Tar(decode, copy, hashed=job == "expand" or bool(overlay))
+    # Of an archive of images, which is no layer, each part is verified by itself.
+    tar = _Tar(decode, copy, hashed=bool(hashed))
     if job == "expand":
         return _expand(tar)
     here = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
-    return _unpack(tar, here, report, overlay=bool(overlay))
+    return _unpack(tar, here, report, overlay=bool(hashed))
 
 
 def _refusal(error: BaseException) -> bytes:

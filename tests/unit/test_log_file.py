@@ -44,6 +44,17 @@ def test_a_record_is_written_as_docker_writes_it(tmp_path: Path) -> None:
     assert all(TIME.search(line) for line in lines)
 
 
+@pytest.mark.parametrize("zeros", [1, 31, 32, 33, 64, 1000])
+def test_runs_of_zeros(tmp_path: Path, zeros: int) -> None:
+    text = "a\\" + "\0" * zeros + "\\u0000\n" + "\0" * zeros + "\x01\n"
+    path = tmp_path / "log"
+    log = open_log(path, None, 1)
+    log.write("stdout", text.encode())
+    log.close()
+    assert path.read_bytes().count(rb"\u0000") == 2 * zeros + 1  # the program's own \u0000 became \\u0000
+    assert [record["log"] for record in json_lines(path)] == text.splitlines(keepends=True)
+
+
 def test_only_its_group_may_read_it(tmp_path: Path) -> None:
     before = os.umask(0)
     try:

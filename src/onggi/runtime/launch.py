@@ -14,6 +14,7 @@ from onggi.errors import System
 from onggi.linux import message
 from onggi.linux.fd import Fd
 from onggi.linux.interpreter import sealed_interpreter
+from onggi.runtime import bytecode
 
 log = logging.getLogger(__name__)
 
@@ -190,6 +191,7 @@ class Launcher:
         asyncio.get_running_loop().add_reader(self._pidfd.fileno(), self._died)
 
     def _execute(self, interpreter: int, orders: int) -> subprocess.Popen[bytes]:
+        bytecode.compile_stale()
         boot = _BOOT.format(root=str(Path(__file__).resolve().parents[2]), descriptor=orders)
         return subprocess.Popen(
             [os.path.realpath(sys.executable), "-I", "-S", "-c", boot, str(self._exec_root)],

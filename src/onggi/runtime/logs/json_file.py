@@ -27,6 +27,9 @@ _ESCAPES = [
     (b"\xe2\x80\xa9", b"\\u2029"),
     (b"\xef\xbf\xbd", b"\\ufffd"),
 ]
+_RUN = 32
+"""Zeros mostly come in long runs: replaced by the run they cost a fifth."""
+_ESCAPES += [(bytes(_RUN), b"\\u0000" * _RUN)]
 _ESCAPES += [(bytes((code,)), b"\\u%04x" % code) for code in range(32) if code not in (10, 13)]
 _PLAIN = bytes(code for code in range(32, 127) if code not in b'"\\<>&') + b"\n"
 """The bytes that need no escape; a newline ends the record and is dealt with there."""

@@ -137,6 +137,18 @@ def test_a_catalogue_needs_its_own_scope(registry: OnggiRegistry) -> None:
     assert 'scope="registry:catalog:*"' in answer.headers["www-authenticate"]
 
 
+def test_a_token_for_one_repository_lists_no_others(people: dict[tuple[str, str], Client]) -> None:
+    """What a job was given to pull one image must not tell what else its account can see."""
+    token = people["developer", "closed"].token("repository:closed/other:pull")
+    for path in ("/api/v1/search?q=closed/app", "/v1/search?q=closed/app"):
+        answer = token("GET", path)
+        assert b"closed/app" not in answer.body.replace(b'"query":"closed/app"', b""), path
+    assert "closed" not in [one["name"] for one in token.ok("GET", "/api/v1/projects").json()]
+    lists = people["developer", "closed"].token("registry:catalog:*")
+    assert "closed/app" in [one["name"] for one in lists.ok("GET", "/api/v1/search?q=closed/app").json()]
+    assert "closed" in [one["name"] for one in lists.ok("GET", "/api/v1/projects").json()]
+
+
 def test_unknown_projects_answer_as_private_ones(registry: OnggiRegistry) -> None:
     for ask in (registry.anonymous, registry.as_("stranger")):
         for path in ("/v2/{}/app/tags/list", "/api/v1/projects/{}", "/v2/{}/app/manifests/v1"):

@@ -3,6 +3,7 @@
 from onggi.registry import robots, users
 from onggi.registry.database import Connection
 from onggi.registry.permissions import ANONYMOUS, Subject, SubjectKind
+from onggi.registry.tokens import CATALOG
 
 
 def current(connection: Connection, subject: Subject) -> Subject:
@@ -14,3 +15,10 @@ def current(connection: Connection, subject: Subject) -> Subject:
         row = robots.by_name(connection, subject.name)
         return robots.subject_of(row) if row is not None else ANONYMOUS
     return subject
+
+
+def viewer(connection: Connection, subject: Subject) -> Subject:
+    """Whose view a list of repositories or projects shows: a token shows its account's only when it was asked for lists."""
+    if subject.granted is not None and CATALOG not in subject.granted:
+        return ANONYMOUS
+    return current(connection, subject)

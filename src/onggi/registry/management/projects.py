@@ -6,7 +6,7 @@ import msgspec
 from aiohttp import web
 
 from onggi.errors import Forbidden, NotFound
-from onggi.registry import audit, blobs, names, projects, retention, users
+from onggi.registry import accounts, audit, blobs, names, projects, retention, users
 from onggi.registry.database import Connection
 from onggi.registry.jsonform import encode
 from onggi.registry.permissions import Action, Role
@@ -79,14 +79,15 @@ class Projects:
         subject, last, n = request[SUBJECT], request.query.get("last", ""), number(request, "n", 100, 1000)
 
         def read(connection: Connection) -> list[dict[str, Any]]:
-            condition, parameters = projects.visible(subject)
+            viewer = accounts.viewer(connection, subject)
+            condition, parameters = projects.visible(viewer)
             rows = connection.execute(
                 f"SELECT p.* FROM projects p WHERE p.name > ? AND {condition} ORDER BY p.name LIMIT ?",  # noqa: S608
                 (last, *parameters, n),
             ).fetchall()
             return [
                 {"name": row["name"], "public": bool(row["public"]), "description": row["description"],
-                 "created_at": row["created_at"], "role": projects.standing(connection, row["name"], subject).role}
+                 "created_at": row["created_at"], "role": projects.standing(connection, row["name"], viewer).role}
                 for row in rows
             ]  # fmt: skip
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
-from onggi.registry import search
+from onggi.registry import accounts, search
 from onggi.registry.database import Connection
 from onggi.registry.names import LIBRARY
 from onggi.registry.permissions import AuthenticationNeeded
@@ -26,7 +26,7 @@ class Searching:
         subject, query = request[SUBJECT], request.query.get("q", "")
 
         def read(connection: Connection) -> list[Any]:
-            return list(islice(search.find(connection, subject, query), n))
+            return list(islice(search.find(connection, accounts.viewer(connection, subject), query), n))
 
         return await self._service.database.scan(read)
 

@@ -192,8 +192,11 @@ def test_backup_and_restore(tmp_path: Path) -> None:
         refused = registry.command("restore", str(kept))
         assert (refused.returncode, "is not empty" in refused.stderr) == (1, True)
     again = OnggiRegistry(tmp_path / "again")
+    again.root.mkdir(parents=True)
+    again.root.chmod(0o755)
     done = again.command("restore", str(kept))
     assert done.stdout == f"{again.root}: 3 objects restored and verified\n", done.stderr
+    assert again.root.stat().st_mode & 0o077 == 0
     again.start()
     try:
         ask = again.as_("admin", PASSWORD)

@@ -87,6 +87,7 @@ def restore(directory: Path, root: Path) -> int:
     if not (directory / "registry.db").exists():
         raise InvalidParameter(f"there is no backup in {directory}")
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.chmod(root, 0o700)  # it may have been there, and what comes is made by this command's umask
     source, target = ObjectDirectory(directory / "blobs"), ObjectDirectory(root / "blobs")
     with _open(directory / "registry.db") as snapshot:
         count = _copy_objects(snapshot, source, target)

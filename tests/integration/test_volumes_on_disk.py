@@ -14,6 +14,7 @@ from onggi.linux import mount
 from onggi.linux.fd import Fd
 from onggi.oci.root import OverlayRoot
 from onggi.state.database import Database
+from onggi.volumes import store
 from onggi.volumes.mount_point import DriverConfig, MountPoint, MountRequest, VolumeOptions
 from onggi.volumes.volume import CreateVolume, VolumeInUse
 from onggi.volumes.volumes import Volumes
@@ -121,6 +122,37 @@ def test_anonymous_volumes_go_though_the_engine_dies_between(tmp_path: Path) -> 
                     await volumes.forget(container, remove_anonymous=False)  # what reconciling knows of a removal
                 assert {volume.name for volume in volumes.list()} == {shared.name, again.name}
                 assert ours.name not in os.listdir(tmp_path / "volumes")
+
+    run(body())
+
+
+def test_a_volume_that_was_being_removed_leaves_nothing_to_the_next_of_its_name(tmp_path: Path) -> None:
+    """An engine that is killed once the removal is decided; and a container that is made while it goes on."""
+
+    async def body() -> None:
+        async with Database(tmp_path / "state.db") as database:
+            async with Volumes(tmp_path / "volumes", database, Events().publish) as volumes:
+                for name in ("killed", "stuck", "wanted"):
+                    await volumes.create(CreateVolume(name=name))
+                    (data(tmp_path, name) / "secret").write_text("of the old one")
+                removing = asyncio.ensure_future(volumes.remove("wanted"))
+                while "wanted" in os.listdir(tmp_path / "volumes"):  # noqa: ASYNC110  # a directory tells nobody
+                    await asyncio.sleep(0)
+                await volumes.resolve("c1", binds=["wanted:/x"])
+                await removing
+                assert os.listdir(data(tmp_path, "wanted")) == []
+                await database.write(lambda connection: store.doom_one(connection, "killed"))
+                await database.write(lambda connection: store.doom_one(connection, "stuck"))
+            with mount.new("tmpfs", []) as made, Fd(os.open(tmp_path / "volumes/stuck", os.O_PATH)) as onto:
+                mount.move_mount(made, onto)  # a directory that can't be moved out of the way
+            try:
+                async with Volumes(tmp_path / "volumes", database, Events().publish) as volumes:
+                    await volumes.reconcile({})
+                    assert {volume.name for volume in volumes.list()} == {"stuck", "wanted"}
+                    await volumes.create(CreateVolume(name="killed"))
+                    assert os.listdir(data(tmp_path, "killed")) == []
+            finally:
+                mount.unmount(str(tmp_path / "volumes/stuck"))
 
     run(body())
 

@@ -21,8 +21,17 @@ def add(connection: sqlite3.Connection, volume: Volume) -> bool:
     return cursor.rowcount > 0
 
 
-def remove(connection: sqlite3.Connection, name: str) -> None:
-    connection.execute("DELETE FROM volumes WHERE name = ?", (name,))
+def doom_one(connection: sqlite3.Connection, name: str) -> None:
+    """It is being removed: after a crash, too, unless somebody uses it first."""
+    connection.execute("UPDATE volumes SET doomed = 1 WHERE name = ?", (name,))
+
+
+def is_doomed(connection: sqlite3.Connection, name: str) -> bool:
+    return connection.execute("SELECT 1 FROM volumes WHERE name = ? AND doomed", (name,)).fetchone() is not None
+
+
+def remove_doomed(connection: sqlite3.Connection, name: str) -> None:
+    connection.execute("DELETE FROM volumes WHERE name = ? AND doomed", (name,))
 
 
 def get(connection: sqlite3.Connection, name: str) -> Volume | None:

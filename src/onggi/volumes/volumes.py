@@ -14,7 +14,7 @@ from typing import Self, TypeVar
 
 from msgspec import structs
 
-from onggi.errors import InvalidParameter, System
+from onggi.errors import InvalidParameter, OnggiError, System
 from onggi.oci.root import OverlayRoot
 from onggi.state.database import Database
 from onggi.volumes import mount_spec, propagation, store
@@ -77,7 +77,10 @@ class Volumes:
             if container_id not in running:
                 await self._in_thread(self._driver.unmount_subpaths, container_id)
         for volume in self._database.read(store.doomed):
-            await self.remove(volume.name, force=True)
+            try:
+                await self.remove(volume.name, force=True)
+            except (OnggiError, OSError) as error:  # one of them must not keep the engine from all others
+                log.error("volume %s, which was to go with its container, can't be removed: %s", volume.name, error)
         for volume in self.list():
             if volume.has_device:
                 await self._unmount_if_unused(volume)
@@ -119,9 +122,13 @@ class Volumes:
             labels = {ANONYMOUS_LABEL: "", **(labels or {})}
         volume = Volume(name=name, created_at=_now(), labels=labels, options=request.driver_opts or None)
         if await self._database.write(lambda connection: store.add(connection, volume)):
-            await self._in_thread(self._driver.make, name)
+            await self._make(name)
             self._publish("volume", "create", name, {"driver": "local"})
         return self.get(name)
+
+    async def _make(self, name: str) -> None:
+        async with self._lock(name):  # one of its name may be on its way out
+            await self._in_thread(self._driver.make, name)
 
     async def remove(self, name: str, *, force: bool = False) -> None:
         """Raises NoSuchVolume (unless `force`), VolumeInUse."""
@@ -139,13 +146,15 @@ class Volumes:
             users = store.users(connection, volume.name)
             if users:
                 raise VolumeInUse(volume.name, users)
-            store.remove(connection, volume.name)
+            store.doom_one(connection, volume.name)
 
         if volume.has_device:
             await self._in_thread(self._driver.make, volume.name)
             await self._in_thread(self._driver.unmount, volume.name)
         await self._database.write(strike)
         aside = await self._in_thread(self._driver.set_aside, volume.name)
+        # Last: an engine that is killed before finds it doomed, and no later volume of its name has its files.
+        await self._database.write(lambda connection: store.remove_doomed(connection, volume.name))
         self._publish("volume", "destroy", volume.name, {"driver": "local"})
         if aside:
             self._group.create_task(self._erase(volume.name, aside), name=f"erase volume {volume.name}")
@@ -242,13 +251,17 @@ class Volumes:
             return tuple(settled)
 
         def note(connection: sqlite3.Connection) -> Sequence[str]:
-            new = [name for name, volume in wanted.items() if store.add(connection, volume)]
+            new = [
+                name
+                for name, volume in wanted.items()
+                if store.add(connection, volume) or store.is_doomed(connection, name)
+            ]
             store.use(connection, container_id, wanted)
             return new
 
         made = await self._database.write(note)
         for name in made:
-            await self._in_thread(self._driver.make, name)
+            await self._make(name)
             self._publish("volume", "create", name, {"driver": "local"})
         return tuple(settled)
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +17,8 @@ LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000")
 
 
 class Podman:
-    def __init__(self, directory: Path) -> None:
-        self._command = ["podman", "--root", str(directory / "graph"), "--runroot", str(directory / "run"),
+    def __init__(self, graph: Path, state: Path) -> None:
+        self._command = ["podman", "--root", str(graph), "--runroot", str(state),
                          "--cgroup-manager", "cgroupfs", "--events-backend", "file",
                          "--runtime", str(ROOT / "scripts/onggi-runtime")]  # fmt: skip
 
@@ -34,12 +35,15 @@ class Podman:
 def podman(tmp_path: Path) -> Iterator[Podman]:
     if shutil.which("podman") is None:
         pytest.skip("Podman is not installed")
-    made = Podman(tmp_path)
+    state = Path(tempfile.mkdtemp(prefix="onggi-"))  # Podman takes no more than 50 characters
+    made = Podman(tmp_path / "graph", state)
     busybox_archive(tmp_path / "busybox.tar", name="localhost/busybox:latest")
     made("load", "-q", "-i", str(tmp_path / "busybox.tar"))
     yield made
     made("rm", "-f", "-a", "-t", "0")
     subprocess.run(["umount", "-l", tmp_path / "graph/overlay"], check=False, capture_output=True)
+    subprocess.run(["umount", "-l", state / "overlay"], check=False, capture_output=True)
+    shutil.rmtree(state)
 
 
 def test_a_life_under_podman(podman: Podman, name: str) -> None:

@@ -118,9 +118,11 @@ def _image(packages: dict[str, Path], path: Path) -> None:
 
 
 def _scan(path: Path) -> Inventory:
+    empty = path.parent / "empty"
+    empty.mkdir()
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        return asyncio.run(read_inventory([descriptor]))
+        return asyncio.run(read_inventory([descriptor], empty))
     finally:
         os.close(descriptor)
 

@@ -163,7 +163,8 @@ def test_an_exec_ends_with_its_client_if_asked(host: Engine) -> None:
     for end in (client, other):
         end.close()
     until(lambda: exec_state(host, exec_id)["ExitCode"] == 128 + signal.SIGHUP, "it is hung up")
-    assert exec_state(host, other_id)["Running"] is True
+    until(lambda: exec_state(host, other_id)["Running"], "the other one goes on")
+    assert exec_state(host, other_id)["ExitCode"] is None
     assert host.docker("top", "host", check=True).stdout.count("sleep") == 2, "its children are ended with it"
 
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -61,10 +62,16 @@ def _layer(path: Path, files: dict[str, bytes], *, compress: bool = False) -> Pa
     return path
 
 
+def _empty(directory: Path) -> Path:
+    empty = directory / "empty"
+    empty.mkdir(exist_ok=True)
+    return empty
+
+
 def _read(*paths: Path) -> Inventory:
     descriptors = [os.open(path, os.O_RDONLY) for path in paths]
     try:
-        return asyncio.run(read_inventory(descriptors))
+        return asyncio.run(read_inventory(descriptors, _empty(paths[0].parent)))
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
@@ -112,12 +119,14 @@ def test_without_rights_it_reads_the_same(tmp_path: Path) -> None:
     program = (
         "import asyncio, os, sys; sys.path[:0] = sys.argv[1].split(':')\n"
         "from onggi.scan.reading import read_inventory\n"
-        "print(asyncio.run(read_inventory([os.dup(0)])).packages[0].name)"
+        "from pathlib import Path\n"
+        "print(asyncio.run(read_inventory([os.dup(0)], Path(sys.argv[2]))).packages[0].name)"
     )
-    with path.open("rb") as layer:
+    with path.open("rb") as layer, tempfile.TemporaryDirectory() as empty:
+        os.chmod(empty, 0o755)
         done = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", program, import_path()], stdin=layer, capture_output=True, text=True, check=False,
-            user=65534, group=65534, extra_groups=[], cwd="/", env={"TMPDIR": "/tmp"}, timeout=60,
+            [sys.executable, "-I", "-S", "-c", program, import_path(), empty], stdin=layer, capture_output=True, text=True,
+            check=False, user=65534, group=65534, extra_groups=[], cwd="/", env={}, timeout=60,
         )  # fmt: skip
     assert (done.stdout, done.stderr) == ("a\n", "")
 

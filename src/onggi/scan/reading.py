@@ -4,9 +4,9 @@ import asyncio
 import errno
 import os
 import re
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 import msgspec
 
@@ -25,14 +25,15 @@ class Unreadable(InvalidParameter):
     """The image's layers are no archives, or hold more than is read."""
 
 
-async def read_inventory(layers: Sequence[int]) -> Inventory:
+async def read_inventory(layers: Sequence[int], empty: Path) -> Inventory:
     """`layers`, lowest first: descriptors of files at their start, borrowed. Compressed or not.
+
+    `empty` is an empty directory of the caller's: all that the worker has for a root. Nothing is written to it.
 
     Raises Unreadable when the image is to blame, System when the machine is.
     """
     with ExitStack() as stack:
         answer = stack.enter_context(Fd(os.memfd_create("inventory")))
-        empty = stack.enter_context(tempfile.TemporaryDirectory(prefix="onggi-scan-"))
         root = stack.enter_context(Fd(os.open(empty, os.O_RDONLY | os.O_DIRECTORY)))
         files = [stack.enter_context(Fd(os.dup(layer))) for layer in layers]
         async with ConfinedProcess("onggi.scan.worker", (), [root, answer, *files]) as worker:

@@ -25,6 +25,8 @@ SCAN = "scan"
 REMATCH = "rematch"
 SCANNER = "scanner"
 """Who publishes the events."""
+EMPTY = "empty"
+"""A directory below the root without anything in it: where the scan's workers live."""
 
 
 def ask(connection: Connection, repository: str, digest: str) -> None:
@@ -82,7 +84,9 @@ class Scanner:
                 descriptors.append(stack.enter_context(file).fileno())
             for descriptor in descriptors:
                 os.lseek(descriptor, 0, os.SEEK_SET)
-            return await read_inventory(descriptors)
+            empty = self._service.settings.root / EMPTY
+            empty.mkdir(mode=0o700, exist_ok=True)
+            return await read_inventory(descriptors, empty)
 
     async def _note(
         self, repository: str, digest: Digest, state: ScanState, inventory: Inventory, error: str = ""

@@ -194,3 +194,20 @@ def test_an_event_and_what_it_enqueues_come_together_or_not_at_all(tmp_path: Pat
         assert [state for state, _, _ in await states(database)] == ["waiting"]
 
     with_database(tmp_path, work)
+
+
+def test_a_job_that_takes_the_registry_along_is_given_up(tmp_path: Path) -> None:
+    """Its lease lapses, and another runner takes it: not for ever."""
+
+    async def never(_: Job) -> None:
+        raise AssertionError("it has been tried often enough")
+
+    async def work(database: Database) -> None:
+        await database.write(lambda connection: jobs.enqueue(connection, "k", {}))
+        for _ in range(3):
+            await database.write(lambda connection: jobs.claim(connection, "k", timedelta(seconds=-1)))
+        async with Runner(database, {"k": Handler(never, attempts=3, first_delay=SOON)}) as runner:
+            await ended(database, runner)
+        assert await states(database) == [("failed", 4, "the registry ended each time while this ran")]
+
+    with_database(tmp_path, work)

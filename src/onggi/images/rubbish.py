@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from onggi.errors import OnggiError
 from onggi.linux import tree
 from onggi.linux.fd import Fd
 from onggi.linux.path import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, openat2
@@ -72,11 +73,11 @@ class Rubbish:
         while (directory := await self._queue.get()) is not None and not self._leaving:
             try:
                 await asyncio.to_thread(remove_beneath, self._root, directory)
-            except OSError as error:
-                # It stays recorded, and the next start tries again: a mount of somebody else's may be in the way.
-                log.warning("cannot delete %s: %s", self._data_root / directory, error)
-            else:
                 await self._database.write_short(lambda db, gone=directory: spare(db, gone))  # type: ignore[misc]
+            except (OSError, OnggiError) as error:
+                # It stays recorded, and the next start tries again: a mount of somebody else's may be in the way, or
+                # the disk is full.
+                log.warning("cannot delete %s: %s", self._data_root / directory, error)
             self._queue.task_done()
         self._queue.task_done()
 

@@ -180,6 +180,11 @@ class Runner:
                 pass  # time to look again
 
     async def _run(self, job: Job, handler: Handler) -> None:
+        if job.attempt > handler.attempts:
+            # It never got so far as to fail: each time the registry ended while it ran, perhaps because of it.
+            sentence = "the registry ended each time while this ran"
+            await self._database.write(lambda connection: _finish(connection, job, JobState.FAILED, sentence))
+            return
         try:
             async with asyncio.timeout(handler.lease.total_seconds()):
                 await handler.run(job)

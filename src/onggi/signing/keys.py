@@ -159,9 +159,12 @@ class TrustStore:
         if not 1 <= len(chain) <= MOST_CHAIN:
             raise InvalidKey("the signature's chain of certificates is empty or too long")
         try:
-            certificates = [x509.load_der_x509_certificate(der) for der in chain]
-        except ValueError as error:
+            return self._signer([x509.load_der_x509_certificate(der) for der in chain], at)
+        except (ValueError, x509.DuplicateExtension, x509.InvalidVersion, UnsupportedAlgorithm) as error:
+            # Members of a certificate are parsed when they are looked at.
             raise InvalidKey("the signature's chain of certificates is damaged") from error
+
+    def _signer(self, certificates: Sequence[x509.Certificate], at: datetime) -> tuple[PublicKey, str]:
         leaf = certificates[0]
         if certificates[-1] not in self.roots:
             raise InvalidKey(f"the signer {_name(leaf)} is not vouched for by a certificate that is trusted")

@@ -167,6 +167,12 @@ class OnggiRegistry:
         if self.host.endswith(":0"):
             self.host = found[1]
 
+    def make_project(self, test: str) -> str:
+        """A project of one test's own, called after it."""
+        name = test.partition("[")[0].removeprefix("test_").replace("_", "-")[:60]
+        self.admin.ok("POST", "/api/v1/projects", {"name": name})
+        return name
+
     def kill(self) -> None:
         """kill -9."""
         assert self._process is not None

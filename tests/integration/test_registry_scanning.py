@@ -66,9 +66,7 @@ def ask(registry: OnggiRegistry) -> Client:
 
 @pytest.fixture
 def project(registry: OnggiRegistry, request: pytest.FixtureRequest) -> str:
-    name: str = request.node.name.partition("[")[0].removeprefix("test_").replace("_", "-")[:60]
-    registry.admin.ok("POST", "/api/v1/projects", {"name": name})
-    return name
+    return registry.make_project(request.node.name)
 
 
 def _import(registry: OnggiRegistry, document: Any, name: str = "tracker") -> None:

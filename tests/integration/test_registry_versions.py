@@ -19,9 +19,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnggiRegistry
 @pytest.fixture
 def project(registry: OnggiRegistry, request: pytest.FixtureRequest) -> str:
     """A project of the test's own."""
-    name: str = request.node.name.partition("[")[0].removeprefix("test_").replace("_", "-")[:60]
-    registry.admin.ok("POST", "/api/v1/projects", {"name": name})
-    return name
+    return registry.make_project(request.node.name)
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from onggi.path_pattern import compile_path
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -24,22 +26,6 @@ class Route:
     method: str
     path: str
     handler: Handler
-
-
-def _pattern(path: str) -> re.Pattern[str]:
-    # At most one unbounded part a path, so that matching stays linear.
-    parts = re.split(r"(\{\w+\*?\})", path)
-    return re.compile(
-        "".join(
-            re.escape(part)
-            if not part.startswith("{")
-            else f"(?P<{part[1:-2]}>.+)"
-            if part.endswith("*}")
-            else f"(?P<{part[1:-1]}>[^/]+)"
-            for part in parts
-        ),
-        re.DOTALL,
-    )
 
 
 class Table:
@@ -55,7 +41,7 @@ class Table:
                 self._literal[route.method, route.path] = route.handler
             else:
                 key = (route.method, route.path.split("/", 2)[1])
-                self._patterns.setdefault(key, []).append((_pattern(route.path), route.handler))
+                self._patterns.setdefault(key, []).append((compile_path(route.path), route.handler))
 
     def find(self, method: str, path: str) -> tuple[Handler, dict[str, str]] | None:
         """The handler for `path`, without version, and what its parameters stand for."""

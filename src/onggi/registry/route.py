@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from onggi.path_pattern import compile_path
 from onggi.registry.permissions import Action, Subject
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -37,22 +38,6 @@ class Found:
     parameters: dict[str, str]
 
 
-def _pattern(path: str) -> re.Pattern[str]:
-    # At most one unbounded part a path, so that matching stays linear.
-    parts = re.split(r"(\{\w+\*?\})", path)
-    return re.compile(
-        "".join(
-            re.escape(part)
-            if not part.startswith("{")
-            else f"(?P<{part[1:-2]}>.+)"
-            if part.endswith("*}")
-            else f"(?P<{part[1:-1]}>[^/]+)"
-            for part in parts
-        ),
-        re.DOTALL,
-    )
-
-
 class Table:
     """All routes. A literal path wins over one with parameters; of those the first in the list wins."""
 
@@ -66,7 +51,7 @@ class Table:
                     raise ValueError(f"two routes for {route.method} {route.path}")
                 methods[route.method] = route
             else:
-                self._patterns.setdefault(_first(route.path), []).append((_pattern(route.path), route))
+                self._patterns.setdefault(_first(route.path), []).append((compile_path(route.path), route))
 
     def find(self, method: str, path: str) -> Found | set[str]:
         """The route of `path`; or, where there is none for `method`, the methods that there are."""
@@ -84,6 +69,6 @@ class Table:
 
 
 def _first(path: str) -> str:
-    """The first two segments of /api paths, the first of others: what patterns are sorted by."""
+    """The first segment: what patterns are sorted by."""
     parts = path.split("/", 2)
     return parts[1] if len(parts) > 1 else ""

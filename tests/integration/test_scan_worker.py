@@ -84,7 +84,8 @@ def test_layers_in_their_compressions(tmp_path: Path) -> None:
     assert [(package.name, package.version) for package in found.packages] == [("a", "1"), ("x", "2")]
     for tool in ("zstd", "xz", "bzip2"):
         packed = tmp_path / tool
-        subprocess.run(f"{tool} -c < {plain} > {packed}", shell=True, check=True)  # noqa: S602
+        with plain.open("rb") as source, packed.open("wb") as target:
+            subprocess.run([tool, "-c"], stdin=source, stdout=target, check=True)
         assert _read(packed).packages == found.packages[:1]
 
 

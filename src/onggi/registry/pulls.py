@@ -4,6 +4,7 @@ A pull must not wait for the disk. kill -9 loses the counts of the last moments,
 """
 
 import asyncio
+import logging
 from collections import Counter
 from types import TracebackType
 from typing import Self
@@ -11,6 +12,7 @@ from typing import Self
 from onggi.registry.clock import stamp
 from onggi.registry.database import Connection, Database
 
+log = logging.getLogger("onggi.registry.pulls")
 EVERY_S = 10.0
 MOST_WAITING = 10_000
 """Manifests between two writings; more are not counted."""
@@ -32,12 +34,19 @@ class Pulls:
     async def write(self) -> None:
         waiting, self._waiting = self._waiting, Counter()
         if waiting:
-            await self._database.write(lambda connection: _add(connection, waiting))
+            try:
+                await self._database.write(lambda connection: _add(connection, waiting))
+            except Exception:
+                self._waiting.update(waiting)  # the next time, then
+                raise
 
     async def _serve(self) -> None:
         while True:
             await asyncio.sleep(EVERY_S)
-            await self.write()
+            try:
+                await self.write()
+            except Exception:  # the edge: a full disk, say, must not end the counting for good
+                log.exception("pulls could not be counted")
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._serve(), name="pulls")

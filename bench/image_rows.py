@@ -25,7 +25,7 @@ def _prepare_pull(side: Side) -> None:
         _registry.append(Registry(Path(tempfile.mkdtemp(prefix="onggi-bench-registry-"))).start())
         push(BIG, _registry[0].host, "bench/big")
         push(BIG, _registry[0].host, "bench/changed", changed=True)
-    _forget_big(side)
+    _forget_earlier(side)
 
 
 def stop_registry() -> None:
@@ -52,6 +52,13 @@ def _forget(side: Side, name: str) -> None:
 
 def _forget_big(side: Side) -> None:
     _forget(side, _big())
+
+
+def _forget_earlier(side: Side) -> None:
+    """What a run that was cut off left behind: a pull that finds its layers here measures nothing."""
+    for name in side.stock("images", "--format", "{{.Repository}}:{{.Tag}}").stdout.decode().split():
+        if "/bench/" in name:
+            _forget(side, name)
 
 
 def _measure_pull(side: Side) -> float:

@@ -2,12 +2,15 @@
 
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from onggi.linux import tree
 from onggi.linux.fd import Fd
+
+EXT4_SUPER_MAGIC = 0xEF53
 
 
 def directory(path: Path) -> Fd:
@@ -107,3 +110,20 @@ def test_remove_stops_at_a_mount(tmp_path: Path) -> None:
         assert (tmp_path / "outside/kept").exists()
     finally:
         mount.unmount(str(tmp_path / "victim/in"))
+
+
+def test_trees_are_held_apart_where_the_file_system_knows_how(tmp_path: Path) -> None:
+    from onggi.linux import mount
+
+    holder = tmp_path / "holder"
+    holder.mkdir()
+    tree.hold_unrelated_trees(holder)
+    tree.hold_unrelated_trees(holder)
+    (holder / "tree").mkdir()
+    with directory(holder) as opened:
+        knows = mount.filesystem_type(opened) == EXT4_SUPER_MAGIC
+    listed = subprocess.run(
+        ["lsattr", "-d", holder, holder / "tree"], capture_output=True, text=True, check=False
+    ).stdout
+    flagged = ["T" in line.split()[0] for line in listed.splitlines()]
+    assert flagged == ([True, False] if knows else [False] * len(flagged)), listed

@@ -23,7 +23,7 @@ from onggi.images.unpack import Unpacking
 from onggi.images.usage import Usage, measure
 from onggi.images.worker_process import Integrity, WorkerProcess
 from onggi.linux.fd import Fd
-from onggi.linux.tree import sync_file_system
+from onggi.linux.tree import hold_unrelated_trees, sync_file_system
 from onggi.oci.digest import Digest
 from onggi.oci.image import parse_image_config
 from onggi.oci.manifest import Manifest, parse_manifest
@@ -67,6 +67,7 @@ class Images:
 
     async def __aenter__(self) -> Self:
         (self.data_root / layers.DIRECTORY).mkdir(mode=0o700, parents=True, exist_ok=True)
+        hold_unrelated_trees(self.data_root / layers.DIRECTORY)
         await self._stack.enter_async_context(self._rubbish)
         await self._stack.enter_async_context(self.snapshots)
 

@@ -7,8 +7,10 @@ O_NOFOLLOW, from its parent's descriptor; and the depth is kept in a list, not o
 
 import ctypes
 import errno
+import fcntl
 import os
 import stat
+import sys
 
 from onggi.linux.fd import Fd
 from onggi.linux.path import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, openat2
@@ -17,6 +19,9 @@ from onggi.linux.syscall import check, function
 _HERE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV
 _PIECE = 1 << 20
 _syncfs = function("syncfs", ctypes.c_int)
+_FS_IOC_GETFLAGS = 0x80086601
+_FS_IOC_SETFLAGS = 0x40086602
+_FS_TOPDIR_FL = 0x20000
 
 
 def open_directory(parent: "Fd | int", name: str) -> Fd:
@@ -29,6 +34,25 @@ def sync_file_system(directory: "str | os.PathLike[str]") -> None:
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         check(_syncfs(descriptor), "syncfs", os.fspath(directory))
+    finally:
+        os.close(descriptor)
+
+
+def hold_unrelated_trees(directory: "str | os.PathLike[str]") -> None:
+    """Say that the subdirectories have nothing to do with each other: `chattr +T` (FS_TOPDIR_FL, ioctl_iflags(2)).
+
+    ext4 then puts each where there is room, not all beside each other. Left to itself it puts a new tree where one was
+    just removed, and there passes over every inode freed in the last minute, for each inode that it makes: 8 of the
+    10 seconds of a pull that came after an `rmi`. Other file systems don't know the flag: nothing happens.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        flags = int.from_bytes(fcntl.ioctl(descriptor, _FS_IOC_GETFLAGS, bytes(8))[:4], sys.byteorder)
+        if not flags & _FS_TOPDIR_FL:
+            fcntl.ioctl(descriptor, _FS_IOC_SETFLAGS, (flags | _FS_TOPDIR_FL).to_bytes(8, sys.byteorder))
+    except OSError as error:
+        if error.errno not in (errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL):
+            raise
     finally:
         os.close(descriptor)
 

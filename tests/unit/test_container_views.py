@@ -7,11 +7,11 @@ import pytest
 
 from onggi.engine.copy_worker import absolute, go_mode, shown_name
 from onggi.engine.diff import without_mount_points
-from onggi.engine.stats import _document, _Sample, parse_net_dev
+from onggi.engine.stats import _document, _Sample
 from onggi.engine.top import parse
 from onggi.errors import System
 from onggi.images.changes import Change, Kind
-from onggi.linux.counters import Counters
+from onggi.linux.counters import Counters, parse_net_dev
 
 PS = """UID          PID    PPID  C STIME TTY          TIME CMD
 root           1       0  0 00:12 ?        00:00:01 /sbin/init

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from onggi.engine.lifecycle import State
 from onggi.errors import OnggiError
+from onggi.linux.counters import read as read_counters
+from onggi.linux.counters import read_links
 
 if TYPE_CHECKING:
     from onggi.engine.container import Container
+    from onggi.linux.cgroup import Cgroup
     from onggi.linux.counters import Counters
     from onggi.runtime.runtime import Runtime
 
@@ -71,14 +74,14 @@ class Stats:
         if container.state not in (State.RUNNING, State.PAUSED):
             return None
         try:
-            counters = await self._runtime.counters(container.id)
+            return await self._runtime.observe(container.id, _take)
         except (OnggiError, FileNotFoundError):
             return None  # it ended meanwhile
-        network = await asyncio.get_running_loop().run_in_executor(None, network_counters, container.pid)
-        return _Sample(counters, network)
 
 
 class _Sample:
+    """What was read of a container at one moment."""
+
     __slots__ = ("counters", "cpus", "network", "read_at", "system_ns")
 
     def __init__(self, counters: "Counters", network: Mapping[str, Mapping[str, int]]) -> None:
@@ -86,6 +89,11 @@ class _Sample:
         self.network = network
         self.read_at = _now()
         self.system_ns, self.cpus = _system_cpu()
+
+
+def _take(cgroup: "Cgroup", pid: int) -> _Sample:
+    """In one go: going to a thread and back costs as much as reading does. Raises FileNotFoundError when it has gone."""
+    return _Sample(read_counters(cgroup), read_links(pid))
 
 
 def _now() -> str:
@@ -98,35 +106,6 @@ def _system_cpu() -> tuple[int, int]:
     with open("/proc/stat", encoding="ascii") as file:
         total = sum(int(word) for word in file.readline().split()[1:9]) * _NS_PER_TICK
     return total, os.sysconf("SC_NPROCESSORS_ONLN")
-
-
-def network_counters(pid: int) -> Mapping[str, Mapping[str, int]]:
-    """What each link of a process's network namespace has carried, but for loopback. Empty if the process has gone."""
-    try:
-        with open(f"/proc/{pid}/net/dev", encoding="ascii") as file:
-            return parse_net_dev(file.read())
-    except (FileNotFoundError, ProcessLookupError):
-        return {}
-
-
-def parse_net_dev(text: str) -> Mapping[str, Mapping[str, int]]:
-    """The table of /proc/net/dev (proc(5)), after its two lines of headings."""
-    links: dict[str, Mapping[str, int]] = {}
-    for line in text.splitlines()[2:]:
-        name, _, rest = line.partition(":")
-        numbers = [int(word) for word in rest.split()]
-        if name.strip() != "lo" and len(numbers) >= 12:
-            links[name.strip()] = {
-                "rx_bytes": numbers[0],
-                "rx_packets": numbers[1],
-                "rx_errors": numbers[2],
-                "rx_dropped": numbers[3],
-                "tx_bytes": numbers[8],
-                "tx_packets": numbers[9],
-                "tx_errors": numbers[10],
-                "tx_dropped": numbers[11],
-            }
-    return links
 
 
 def _cpu(sample: _Sample) -> Mapping[str, Any]:

@@ -67,6 +67,35 @@ def read(group: Cgroup) -> Counters:
     return counters
 
 
+def read_links(pid: int) -> "dict[str, dict[str, int]]":
+    """What each link of a process's network namespace has carried, but for loopback. Empty if the process has gone."""
+    try:
+        with open(f"/proc/{pid}/net/dev", encoding="ascii") as file:
+            return parse_net_dev(file.read())
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+
+
+def parse_net_dev(text: str) -> "dict[str, dict[str, int]]":
+    """The table of /proc/net/dev (proc(5)), after its two lines of headings."""
+    links: dict[str, dict[str, int]] = {}
+    for line in text.splitlines()[2:]:
+        name, _, rest = line.partition(":")
+        numbers = [int(word) for word in rest.split()]
+        if name.strip() != "lo" and len(numbers) >= 12:
+            links[name.strip()] = {
+                "rx_bytes": numbers[0],
+                "rx_packets": numbers[1],
+                "rx_errors": numbers[2],
+                "rx_dropped": numbers[3],
+                "tx_bytes": numbers[8],
+                "tx_packets": numbers[9],
+                "tx_errors": numbers[10],
+                "tx_dropped": numbers[11],
+            }
+    return links
+
+
 def _read_v1(group: Cgroup, counters: Counters) -> None:
     counters.cpu_total_ns = _number(group.read("cpuacct", "cpuacct.usage")) or 0
     counters.cpu_per_cpu_ns = [int(word) for word in group.read("cpuacct", "cpuacct.usage_percpu").split()]

@@ -23,8 +23,6 @@ import msgspec
 from onggi.errors import System
 from onggi.linux import message
 from onggi.linux.cgroup import Cgroup
-from onggi.linux.counters import Counters
-from onggi.linux.counters import read as read_counters
 from onggi.linux.fd import Fd
 from onggi.oci.spec import LinuxResources, Spec
 from onggi.oci.spec import Process as ProcessSpec
@@ -306,9 +304,13 @@ class Runtime:
             return
         await self._call(container.cgroup.apply, resources.writes(new, self._host))
 
-    async def counters(self, id: str) -> Counters:
-        """What the container's cgroup has counted: for `stats`. Raises NotRunning."""
-        return await self._call(read_counters, self._running(id).cgroup)
+    async def observe(self, id: str, look: Callable[[Cgroup, int], T]) -> T:
+        """`look(cgroup, pid of its first process)`, in a thread: for `stats`. Raises NotRunning, and what `look` does."""
+        container = self._running(id)
+        started = container.process.started
+        if started is None:
+            raise NotRunning(f"container {id} is not running")
+        return await self._call(look, container.cgroup, started.pid)
 
     async def pids(self, id: str) -> list[int]:
         """Every process of the container, as host pids. Raises NotRunning."""

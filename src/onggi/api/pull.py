@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _SEARCH_RESULTS = 25
 _platform = msgspec.json.Decoder(Platform)
 
+EVERY_PLATFORM = "all"
+"""As the platform of a pull: the whole index. No platform is called so, and Docker refuses it."""
+
 
 class _Distribution(msgspec.Struct, frozen=True, rename="pascal"):
     """The reply of `distribution`."""
@@ -43,14 +46,15 @@ def routes(engine: "Engine") -> list[Route]:
 
     async def pull(request: web.Request) -> web.StreamResponse:
         reference = _named(request.query["fromImage"].removesuffix(":"), request.query.get("tag", ""))
-        platform = parse_platform(request.query["platform"]) if request.query.get("platform") else None
+        text = request.query.get("platform", "")
+        whole = text == EVERY_PLATFORM
+        platform = parse_platform(text) if text and not whole else None
         credentials = _credentials(request)
 
         async def work(progress: Progress) -> None:
-            if reference.tag or reference.digest:
-                await engine.transfer.pull(reference, progress, platform=platform, credentials=credentials)
-            else:
-                await engine.transfer.pull_all(reference, progress, platform=platform, credentials=credentials)
+            one = bool(reference.tag or reference.digest)
+            fetch = engine.transfer.pull if one else engine.transfer.pull_all
+            await fetch(reference, progress, platform=platform, whole=whole, credentials=credentials)
 
         return await stream_progress(request, work)
 
@@ -77,11 +81,14 @@ def routes(engine: "Engine") -> list[Route]:
         if tag := request.query.get("tag", ""):
             reference = reference.with_tag(tag)
         credentials = _credentials(request)
-        if text := request.query.get("platform", ""):
+        text = request.query.get("platform", "")
+        if text:
             _check_platform(engine, reference, text)
 
         async def work(progress: Progress) -> None:
-            await engine.transfer.push(reference, progress, credentials=credentials, all_tags=reference.tag is None)
+            await engine.transfer.push(
+                reference, progress, credentials=credentials, all_tags=reference.tag is None, one_platform=bool(text)
+            )
 
         return await stream_progress(request, work)
 

@@ -1,6 +1,7 @@
 """The manifests of an image: its own, and the others of the index that it was pulled by (API 1.47: `manifests=1`).
 
-Only the image for one platform is fetched, so the others are listed as not available: so are attestations.
+Unless the whole index came, only the image for one platform is here, and the others, attestations among them, are listed
+as not available.
 """
 
 from collections.abc import Sequence
@@ -42,23 +43,28 @@ class ListedManifest:
 
 def target(images: "Images", image: "Image") -> Descriptor:
     """What the image's name stands for at its registry: an index, or its manifest."""
-    for name in image.digests:
-        document = _document(images, name.digest) if name.digest else None
-        if name.digest is not None and document is not None:
+    for digest in _tops(image):
+        document = _document(images, digest)
+        if document is not None:
             kind = parse_manifest(document).media_type or image.manifest_media_type
-            return Descriptor(media_type=kind, digest=name.digest, size=len(document))
+            return Descriptor(media_type=kind, digest=digest, size=len(document))
     return _own(image)
 
 
 def listed(images: "Images", image: "Image") -> Sequence[ListedManifest]:
     """All manifests of the index, in its order; without an index the image's own. Blocks on the disk: small files."""
     own = _own(image)
-    for name in image.digests:
-        document = _document(images, name.digest) if name.digest else None
+    for digest in _tops(image):
+        document = _document(images, digest)
         parsed = parse_manifest(document) if document is not None else None
         if isinstance(parsed, Index) and any(entry.digest == own.digest for entry in parsed.manifests):
-            return [_entry(entry, own.digest) for entry in parsed.manifests]
+            return [_entry(entry, own.digest, whole=digest == image.index) for entry in parsed.manifests]
     return [ListedManifest(own, Kind.IMAGE, available=True)]
+
+
+def _tops(image: "Image") -> Sequence[Digest]:
+    """What the image may have come as: by the index that is here whole first."""
+    return [*([image.index] if image.index else []), *(name.digest for name in image.digests if name.digest)]
 
 
 def _own(image: "Image") -> Descriptor:
@@ -67,13 +73,13 @@ def _own(image: "Image") -> Descriptor:
     )
 
 
-def _entry(entry: Descriptor, own: Digest) -> ListedManifest:
+def _entry(entry: Descriptor, own: Digest, *, whole: bool) -> ListedManifest:
     annotations = entry.annotations or {}
     if annotations.get(_KIND) == "attestation-manifest":
-        return ListedManifest(entry, Kind.ATTESTATION, available=False, subject=annotations.get(_SUBJECT, ""))
+        return ListedManifest(entry, Kind.ATTESTATION, available=whole, subject=annotations.get(_SUBJECT, ""))
     known = entry.media_type not in INDEXES and entry.platform is not None and entry.platform.os not in ("", "unknown")
     kind = Kind.IMAGE if known or entry.digest == own else Kind.UNKNOWN
-    return ListedManifest(entry, kind, available=entry.digest == own)
+    return ListedManifest(entry, kind, available=whole or entry.digest == own)
 
 
 def _document(images: "Images", digest: Digest) -> bytes | None:

@@ -46,11 +46,11 @@ class Abandoned(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A layer by its blob and by what that unpacks to."""
+    """A layer by its blob and by what that unpacks to; None: the blob alone."""
 
     digest: Digest
     size_bytes: int
-    diff_id: Digest
+    diff_id: Digest | None
 
 
 class Fetches:
@@ -73,10 +73,12 @@ class Fetches:
             fetch.cancel()
         await self._group.__aexit__(None, None, None)
 
-    async def fetch(self, layer: Descriptor, diff_id: Digest, repository: Repository, progress: Progress) -> None:
-        """Bring a layer's blob into the store and extract it; `progress` gets its lines. The caller holds its leases.
+    async def fetch(
+        self, layer: Descriptor, diff_id: Digest | None, repository: Repository, progress: Progress
+    ) -> None:
+        """Bring a layer's blob into the store and extract it; `diff_id` None: the blob alone, of whatever kind.
 
-        Raises Integrity, Answer, Unreachable, Misbehaved.
+        `progress` gets its lines. The caller holds its leases. Raises Integrity, Answer, Unreachable, Misbehaved.
         """
         wanted = Wanted(layer.digest, layer.size, diff_id)
         while True:
@@ -128,7 +130,7 @@ class Fetches:
             stack.enter_context(file)
             blob = stack.enter_context(Fd(os.dup(file.fileno())))
             unpacking: Unpacking | None = None
-            if not self._layers.has_layer(wanted.diff_id):
+            if wanted.diff_id is not None and not self._layers.has_layer(wanted.diff_id):
                 unpacking = await stack.enter_async_context(self._layers.unpack(wanted.diff_id, blob))
             if ingest is not None:
                 arrived: Callable[[int], None] = unpacking.available if unpacking else lambda _: None
@@ -137,7 +139,7 @@ class Fetches:
                 unpacking.available(wanted.size_bytes)
                 row.move("Extracting", wanted.size_bytes, wanted.size_bytes)
                 await unpacking.finish(wanted.size_bytes)
-            elif not self._layers.is_layer_of(wanted.digest, wanted.diff_id):
+            elif wanted.diff_id is not None and not self._layers.is_layer_of(wanted.digest, wanted.diff_id):
                 # An image may claim a layer that is here for any bytes.
                 found = await self._layers.expand(blob, wanted.size_bytes, None)
                 if found != wanted.diff_id:

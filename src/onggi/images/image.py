@@ -43,6 +43,8 @@ class Image:
     """When it last got a name."""
     last_used_at: datetime | None
     """When it came here, or a container was last made of it or removed."""
+    index: Digest | None = None
+    """The index that it came with, when all that this lists is here too."""
 
     @property
     def repo_tags(self) -> Sequence[str]:

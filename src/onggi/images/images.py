@@ -21,6 +21,7 @@ from onggi.images.rubbish import Rubbish
 from onggi.images.snapshot import Snapshots
 from onggi.images.unpack import Unpacking
 from onggi.images.usage import Usage, measure
+from onggi.images.whole_index import WholeIndex
 from onggi.images.worker_process import Integrity, WorkerProcess
 from onggi.linux.fd import Fd
 from onggi.linux.tree import hold_unrelated_trees, sync_file_system
@@ -302,27 +303,33 @@ class Images:
         return digest
 
     async def commit_pulled(
-        self, reference: Reference, digest: Digest, manifest_bytes: bytes, media_type: str, config_bytes: bytes
-    ) -> Image:
+        self, reference: Reference, digest: Digest, manifest_bytes: bytes, media_type: str, config_bytes: bytes,
+        whole: WholeIndex | None = None,
+    ) -> Image:  # fmt: skip
         """Register an image whose blobs are in the content store and whose layers are all unpacked, under a lease.
 
         `reference` gets the name (when it has a tag) and the digest; `digest` is what the registry calls it: of the
-        index where there is one. `manifest_bytes` of the image's own manifest. Raises Integrity when a layer lacks.
+        index where there is one. `manifest_bytes` of the image's own manifest. `whole`: the index, when all of it is
+        here. Raises Integrity when a layer lacks.
         """
         given = [reference.with_digest(digest)]
         if reference.tag and not reference.digest:
             given.append(reference)
-        documents = {digest, Digest.of(manifest_bytes)}
-        image, _ = await self.register(config_bytes, manifest_bytes, media_type, given, documents=documents)
+        documents = {digest, Digest.of(manifest_bytes)} | (whole.digests if whole else set())
+        index = whole.top.digest if whole else None
+        image, _ = await self.register(
+            config_bytes, manifest_bytes, media_type, given, documents=documents, index=index
+        )
         return image
 
     async def register(
         self, config_bytes: bytes, manifest_bytes: bytes, media_type: str, references: Sequence[Reference],
-        *, parent: str = "", documents: Iterable[Digest] = (), tagged: bool = False,
+        *, parent: str = "", documents: Iterable[Digest] = (), tagged: bool = False, index: Digest | None = None,
     ) -> tuple[Image, Mapping[Reference, Digest]]:  # fmt: skip
         """Record an image, verified by the caller and held by its lease; second which image lost which name to it.
 
-        `documents`: more blobs that it keeps. `tagged`: counts as tagged now, as Docker has it for `import` and `commit`.
+        `documents`: more blobs that it keeps. `index`: all of it is among them. `tagged`: counts as tagged now, as Docker
+        has it for `import` and `commit`.
         """
         image_id = Digest.of(config_bytes)
         config = parse_image_config(config_bytes)
@@ -344,7 +351,7 @@ class Images:
         def insert(connection: sqlite3.Connection) -> tuple[Image, dict[Reference, Digest]]:
             if names.insert(
                 connection, image_id=image_id, config=config_bytes, manifest=manifest_bytes, media_type=media_type,
-                size_bytes=size_bytes, parent=parent, blobs=blobs, now=now,
+                size_bytes=size_bytes, parent=parent, blobs=blobs, index=index, now=now,
             ):  # fmt: skip
                 layers.use(connection, image_id, keys)
             lost = {}

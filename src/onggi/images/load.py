@@ -7,7 +7,7 @@ beneath that, layers are verified and unpacked side by side, and their files bec
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Self
 
@@ -19,6 +19,7 @@ from onggi.images.decompress import MAGIC_BYTES, compression
 from onggi.images.lease import Lease
 from onggi.images.progress import LayerRow, Progress
 from onggi.images.unpack import WrongContent
+from onggi.images.whole_index import Member, WholeIndex, read_index
 from onggi.images.worker_process import Integrity, WorkerProcess, printable
 from onggi.linux.fd import Fd
 from onggi.linux.path import RESOLVE_BENEATH, RESOLVE_NO_XDEV, openat2
@@ -218,7 +219,8 @@ class _Load:
         for entry, names in images.values():
             await self._load_manifest(entry, names)
 
-    async def _load_manifest(self, entry: Descriptor, names: Sequence[Reference]) -> None:
+    async def _load_manifest(self, top: Descriptor, names: Sequence[Reference]) -> None:
+        entry = top
         for _ in range(_DEEPEST_INDEX):
             data = self._archive.read_blob(entry, MANIFEST_LIMIT_BYTES)
             document = parse_manifest(data, entry.media_type)
@@ -239,14 +241,45 @@ class _Load:
             paths = [blob_path(layer.digest) for layer in document.layers]
             await self._layers(lease, paths, config.diff_ids, document.layers)
             await self._images.keep_document(lease, config_bytes)
-            manifest = await self._images.keep_document(lease, data)
-            await self._register(config_bytes, data, entry.media_type, names, documents=[manifest])
+            kept = {await self._images.keep_document(lease, data)}
+            index = await self._index(top, lease) if entry is not top and self._platform is None else None
+            if index is not None:
+                kept |= index.digests
+            await self._register(
+                config_bytes, data, entry.media_type, names, documents=kept, index=index.top.digest if index else None
+            )
+
+    async def _index(self, top: Descriptor, lease: Lease) -> WholeIndex | None:
+        """The index that the image came in, with all that it lists, kept; None when the archive lacks some of it."""
+
+        async def document(entry: Descriptor) -> bytes:
+            content = await asyncio.to_thread(self._archive.read_blob, entry, MANIFEST_LIMIT_BYTES)
+            await self._images.keep_document(lease, content)
+            return content
+
+        try:
+            index = await read_index(Member(top.digest, top.media_type, await document(top)), document)
+            for blob in index.blobs:
+                if not await lease.hold_blob(blob.digest):
+                    await self._blob(blob)
+        except MissingFile:
+            return None
+        return index
+
+    async def _blob(self, blob: Descriptor) -> None:
+        """Of another platform's image: kept as it is, not unpacked. Raises Integrity."""
+        with self._archive.open(blob_path(blob.digest)) as file:
+            size = os.fstat(file.fileno()).st_size
+            digest = await asyncio.to_thread(hash_file, file.duplicate(), blob.digest.algorithm)
+            if (digest, size) != (blob.digest, blob.size):
+                raise Integrity(f"the archive's blob {blob.digest} has other content")
+            await asyncio.to_thread(self._images.blobs.adopt, file.fileno(), digest)
 
     async def _register(
         self, config: bytes, manifest: bytes, media_type: str, names: Sequence[Reference],
-        *, documents: Sequence[Digest] = (),
+        *, documents: Collection[Digest] = (), index: Digest | None = None,
     ) -> None:  # fmt: skip
-        image, lost = await self._images.register(config, manifest, media_type, names, documents=documents)
+        image, lost = await self._images.register(config, manifest, media_type, names, documents=documents, index=index)
         self._images.tell("load", image, image.id)
         for name in names:
             if name in lost:

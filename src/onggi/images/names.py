@@ -5,7 +5,7 @@ none ("dangling"). All functions run inside a caller's read or transaction.
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -78,6 +78,7 @@ def _image(connection: sqlite3.Connection, row: sqlite3.Row) -> Image:
         created_at=parse_time(row["created_at"]),
         tagged_at=parse_time(row["tagged_at"]),
         last_used_at=parse_time(row["last_used_at"]),
+        index=Digest(row["index_digest"]) if row["index_digest"] else None,
     )
 
 
@@ -163,21 +164,27 @@ def _with_latest(text: str) -> str:
 
 def insert(
     connection: sqlite3.Connection, *, image_id: Digest, config: bytes, manifest: bytes, media_type: str,
-    size_bytes: int, parent: str, blobs: Iterable[Digest], now: str,
+    size_bytes: int, parent: str, blobs: Collection[Digest], index: Digest | None, now: str,
 ) -> bool:  # fmt: skip
-    """Record an image; False when it is known: then the new manifest counts, since its blobs are here."""
-    known = exists(connection, image_id)
+    """Record an image; False when it is known: then the new manifest counts, since its blobs are here.
+
+    `index`: what it came with, whole. An earlier one stays when it is among `blobs`: then the image came by it again.
+    """
+    row = connection.execute("SELECT index_digest FROM images WHERE id = ?", (image_id,)).fetchone()
+    known = row is not None
     if known:
+        if index is None and row["index_digest"] in blobs:
+            index = Digest(row["index_digest"])
         connection.execute(
-            "UPDATE images SET manifest = ?, media_type = ?, last_used_at = ? WHERE id = ?",
-            (manifest, media_type, now, image_id),
+            "UPDATE images SET manifest = ?, media_type = ?, last_used_at = ?, index_digest = ? WHERE id = ?",
+            (manifest, media_type, now, index or "", image_id),
         )
     else:
         created = parse_image_config(config).created or ""
         connection.execute(
             "INSERT INTO images (id, manifest, media_type, created_at, last_used_at, tagged_at, size_bytes, parent, "
-            "config) VALUES (?, ?, ?, ?, ?, '', ?, ?, ?)",
-            (image_id, manifest, media_type, created, now, size_bytes, parent, config),
+            "config, index_digest) VALUES (?, ?, ?, ?, ?, '', ?, ?, ?, ?)",
+            (image_id, manifest, media_type, created, now, size_bytes, parent, config, index or ""),
         )
     connection.executemany(
         "INSERT OR IGNORE INTO image_blobs (image_id, digest) VALUES (?, ?)", ((image_id, blob) for blob in blobs)

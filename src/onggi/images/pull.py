@@ -27,6 +27,7 @@ from onggi.images.remote.failure import Answer, AnswerFailed, Misbehaved, Unreac
 from onggi.images.remote.registries import Registries
 from onggi.images.remote.repository import Document, Repository
 from onggi.images.unpack import Integrity
+from onggi.images.whole_index import Member, WholeIndex, read_index
 from onggi.oci.descriptor import FOREIGN_LAYERS, IMAGE_CONFIGS, LAYERS, Descriptor
 from onggi.oci.digest import Digest
 from onggi.oci.image import CONFIG_LIMIT_BYTES, ImageConfig, parse_image_config
@@ -74,12 +75,14 @@ class Pull:
         progress: Progress,
         *,
         platform: Platform | None,
+        whole: bool = False,
         credentials: Credentials | None,
     ) -> None:
+        """`whole`: all that an index lists, not the platform's image alone."""
         # As Docker: a digest decides, and a tag beside it names nothing.
         self._reference = replace(reference, tag=None) if reference.digest else reference
         self._services, self._progress = services, progress
-        self._platform, self._credentials = platform, credentials
+        self._platform, self._whole, self._credentials = platform, whole, credentials
         self._use_mirrors = True
         self._at_mirror = False
 
@@ -118,8 +121,16 @@ class Pull:
                 for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True)
             }
             await self._layers(layers.values(), found.repository, lease, known=self._known_id(manifest.config.digest))
+            whole = None
+            if self._whole and manifest_document.digest != found.top.digest:
+                whole = await self._index(found, lease)
             image = await self._services.images.commit_pulled(
-                reference, found.top.digest, manifest_document.content, manifest_document.media_type, config_bytes
+                reference,
+                found.top.digest,
+                manifest_document.content,
+                manifest_document.media_type,
+                config_bytes,
+                whole,
             )
         self._end(image, found.top.digest, newer=before is None or before.id != image.id)
         self._warn_of_platform(config)
@@ -163,6 +174,8 @@ class Pull:
         if self._platform is not None and suitability(image.config.platform, self._platform) is None:
             return None
         ours = {name.digest for name in image.digests if name.name == self._reference.name}
+        if self._whole:
+            ours &= {image.index, Digest.of(image.manifest_bytes)}
         if self._reference.digest in ours:
             return self._reference.digest
         async with aclosing(self._repositories()) as repositories:
@@ -255,6 +268,27 @@ class Pull:
                     )
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from failures  # the first ended the others
+
+    async def _index(self, found: _Found, lease: Lease) -> WholeIndex:
+        """All that the index lists, here and held."""
+        images = self._services.images
+
+        async def document(entry: Descriptor) -> bytes:
+            content = (await found.repository.manifest(entry.digest)).content
+            await images.keep_document(lease, content)
+            return content
+
+        top = Member(found.top.digest, found.top.media_type, found.top.content)
+        index = await read_index(top, document)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for blob in index.blobs:
+                    if not await lease.hold_blob(blob.digest):
+                        work = self._services.fetches.fetch(blob, None, found.repository, self._progress)
+                        group.create_task(work, name=f"blob {blob.digest.short}")
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures  # the first ended the others
+        return index
 
     async def _layer(self, layer: Descriptor, diff_id: Digest, repository: Repository, lease: Lease) -> None:
         await self._services.fetches.fetch(layer, diff_id, repository, self._progress)

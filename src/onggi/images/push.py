@@ -15,11 +15,13 @@ from onggi.errors import NotFound, OnggiError
 from onggi.images.compress import compressed
 from onggi.images.credentials import Credentials
 from onggi.images.image import Image
+from onggi.images.lease import Lease
 from onggi.images.progress import LayerRow, Progress
 from onggi.images.pull import Services
 from onggi.images.remote.failure import Answer, AnswerBusy, AnswerFailed, Misbehaved, Unreachable
 from onggi.images.remote.http import Body
 from onggi.images.remote.repository import Repository
+from onggi.images.whole_index import WholeIndex, of_image
 from onggi.oci.descriptor import Descriptor, encode_document
 from onggi.oci.digest import Digest
 from onggi.oci.reference import Reference
@@ -56,9 +58,11 @@ class Push:
         *,
         credentials: Credentials | None,
         most_uploads: int,
+        one_platform: bool = False,
     ) -> None:
+        """`one_platform`: the image alone, where all of its index is here."""
         self._services, self._reference, self._progress = services, reference, progress
-        self._credentials = credentials
+        self._credentials, self._one_platform = credentials, one_platform
         self._turns = asyncio.Semaphore(most_uploads)
 
     async def run(self, *, all_tags: bool) -> None:
@@ -100,6 +104,9 @@ class Push:
             for digest in (*(layer.digest for layer in image.manifest.layers), image.manifest.config.digest):
                 if not await lease.hold_blob(digest):
                     raise NotFound(f"content {digest} of the image {name.familiar} is not here: pull or load it again")
+            if index := await self._whole(image, name, lease):
+                await self._push_index(repository, name, image, index, rows, sources)
+                return
             manifest = await compressed(
                 services.images, services.blobs, services.executor, image, lease, services.push_compression
             )
@@ -119,11 +126,62 @@ class Push:
             await repository.put_manifest(name.tag or str(digest), content, image.manifest_media_type)
             await services.images.keep_document(lease, content)
             await services.images.register(
-                image.config_bytes, content, image.manifest_media_type, [name.with_digest(digest)], documents=[digest]
-            )
+                image.config_bytes, content, image.manifest_media_type, [name.with_digest(digest)],
+                documents=[digest], index=image.index,
+            )  # fmt: skip
+        self._tell(name, digest, len(content))
+
+    def _tell(self, name: Reference, digest: Digest, size: int) -> None:
         tag = name.tag or str(digest)
-        self._progress({"status": f"{tag}: digest: {digest} size: {len(content)}"})
-        self._progress({"progressDetail": {}, "aux": {"Tag": tag, "Digest": str(digest), "Size": len(content)}})
+        self._progress({"status": f"{tag}: digest: {digest} size: {size}"})
+        self._progress({"progressDetail": {}, "aux": {"Tag": tag, "Digest": str(digest), "Size": size}})
+
+    async def _whole(self, image: Image, name: Reference, lease: Lease) -> WholeIndex | None:
+        """The index that is to be sent in the image's place."""
+        if image.index is None or self._one_platform:
+            return None
+        services = self._services
+
+        async def read(digest: Digest, most_bytes: int) -> bytes:
+            with await services.in_thread(lambda: services.blobs.open(digest)) as file:
+                return file.read(most_bytes + 1)
+
+        index = await of_image(image, read, lease.hold_blob)
+        if index is None:
+            log.warning("%s: not all of its index is here: the image for this machine is sent alone", name.familiar)
+            self._progress({"aux": {
+                "manifestPushedInsteadOfIndex": True, "originalIndex": {"digest": str(image.index)},
+                "selectedManifest": {"digest": str(Digest.of(image.manifest_bytes))},
+            }})  # fmt: skip
+        return index
+
+    async def _push_index(
+        self, repository: Repository, name: Reference, image: Image, index: WholeIndex, rows: Sequence[LayerRow],
+        sources: Mapping[Digest, Sequence[str]],
+    ) -> None:  # fmt: skip
+        shown = {layer.digest: row for layer, row in zip(image.manifest.layers, rows, strict=True)}
+        try:
+            async with asyncio.TaskGroup() as group:
+                for blob in index.blobs:
+                    row = shown.get(blob.digest)
+                    if row is None:
+                        row = LayerRow(blob.digest.short)
+                        row.watch(self._progress)
+                    group.create_task(
+                        self._blob(repository, blob, sources.get(blob.digest, ()), row),
+                        name=f"push {blob.digest.short}",
+                    )
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures  # the first ended the others
+        for member in index.documents:
+            await repository.put_manifest(str(member.digest), member.content, member.media_type)
+        top = index.top
+        await repository.put_manifest(name.tag or str(top.digest), top.content, top.media_type)
+        await self._services.images.register(
+            image.config_bytes, image.manifest_bytes, image.manifest_media_type, [name.with_digest(top.digest)],
+            documents=index.digests, index=top.digest,
+        )  # fmt: skip
+        self._tell(name, top.digest, len(top.content))
 
     def _mount_sources(self) -> Mapping[Digest, Sequence[str]]:
         """Which other repositories of the registry had a blob when we last pulled from or pushed to them."""

@@ -79,11 +79,16 @@ class Transfer:
         progress: Progress,
         *,
         platform: Platform | None = None,
+        whole: bool = False,
         credentials: Credentials | None = None,
     ) -> Image:
-        """Bring an image here. Cancelled it ends at once; layers that are complete stay for the next try."""
+        """Bring an image here; `whole`: and all else that its index lists.
+
+        Cancelled it ends at once; layers that are complete stay for the next try.
+        """
         reference = reference.with_default_tag()
-        image = await Pull(self._open, reference, progress, platform=platform, credentials=credentials).run()
+        pull = Pull(self._open, reference, progress, platform=platform, whole=whole, credentials=credentials)
+        image = await pull.run()
         attributes = {**(image.config.container.labels or {}), "name": reference.familiar_name}
         self._publish("image", "pull", reference.familiar, attributes)
         return image
@@ -94,6 +99,7 @@ class Transfer:
         progress: Progress,
         *,
         platform: Platform | None = None,
+        whole: bool = False,
         credentials: Credentials | None = None,
     ) -> None:
         """Every tag of a repository."""
@@ -103,7 +109,8 @@ class Transfer:
         except Answer as error:
             raise translated(error, reference, credentials) from error
         for tag in tags:
-            await self.pull(reference.with_tag(tag), progress, platform=platform, credentials=credentials)
+            name = reference.with_tag(tag)
+            await self.pull(name, progress, platform=platform, whole=whole, credentials=credentials)
 
     async def push(
         self,
@@ -112,10 +119,14 @@ class Transfer:
         *,
         credentials: Credentials | None = None,
         all_tags: bool = False,
+        one_platform: bool = False,
     ) -> None:
-        """Send an image, or all that have a name in the repository."""
-        most = self._options.most_uploads
-        await Push(self._open, reference, progress, credentials=credentials, most_uploads=most).run(all_tags=all_tags)
+        """Send an image, or all that have a name in the repository; with its index, unless `one_platform`."""
+        push = Push(
+            self._open, reference, progress, credentials=credentials, most_uploads=self._options.most_uploads,
+            one_platform=one_platform,
+        )  # fmt: skip
+        await push.run(all_tags=all_tags)
         self._publish("image", "push", reference.familiar, {"name": reference.familiar_name})
 
     async def log_in(self, server: str, credentials: Credentials) -> str:

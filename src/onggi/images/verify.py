@@ -22,9 +22,11 @@ from onggi.images.unpack import Integrity
 from onggi.linux.difference import difference
 from onggi.linux.fd import Fd
 from onggi.linux.path import exchange
+from onggi.oci.descriptor import Descriptor
 from onggi.oci.digest import Digest
 
 _PIECE_BYTES = 1024 * 1024
+OCTETS = "application/octet-stream"
 
 
 @dataclass(slots=True)
@@ -133,14 +135,17 @@ class Verification:
             try:
                 client = await self._services.registries.client(name.registry, self._credentials.get(name.registry))
                 repository = Repository(client, name.repository)
+                size = await repository.has_blob(digest)
+                if size is not None:
+                    of_another = Descriptor(media_type=OCTETS, digest=digest, size=size)
+                    blob, diff_id = layers.get(digest, (of_another, None))
+                    await self._drop(digest)
+                    await self._services.fetches.fetch(blob, diff_id, repository, self._progress)
+                    return
                 if digest not in layers:
                     document = await repository.manifest(digest)
                     await self._drop(digest)
                     await self._services.images.keep_document(lease, document.content)
-                    return
-                if await repository.has_blob(digest) is not None:
-                    await self._drop(digest)
-                    await self._services.fetches.fetch(*layers[digest], repository, self._progress)
                     return
             except OnggiError as error:
                 failure = error

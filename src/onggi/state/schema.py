@@ -145,6 +145,7 @@ MIGRATIONS: list[str] = [
     """,
     "ALTER TABLE layers ADD COLUMN disk_bytes INTEGER;",
     "ALTER TABLE volumes ADD COLUMN doomed INTEGER NOT NULL DEFAULT 0;",
+    "ALTER TABLE images ADD COLUMN index_digest TEXT NOT NULL DEFAULT '';",
 ]
 
 

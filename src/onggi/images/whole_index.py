@@ -1,0 +1,112 @@
+"""An index of which everything is here: each manifest, and each blob that they name.
+
+An image's name usually stands for its platform's manifest alone, as in Docker's own store. Where the whole index came
+(`pull --platform all`, an OCI layout that holds it all), it is kept with the image and sent on as it is: no digest
+changes. Only this machine's image of it is unpacked.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from onggi.content.store import BlobUnknown
+from onggi.images.image import Image
+from onggi.images.remote.failure import printable
+from onggi.images.unpack import Integrity
+from onggi.oci.descriptor import INDEXES, MANIFESTS, Descriptor
+from onggi.oci.digest import Digest
+from onggi.oci.manifest import MANIFEST_LIMIT_BYTES, Index, parse_manifest
+
+_DEEPEST = 3
+_MOST_DOCUMENTS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One document, as it came."""
+
+    digest: Digest
+    media_type: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class WholeIndex:
+    """Read, and its documents verified; the blobs are only named."""
+
+    top: Member
+    documents: Sequence[Member]
+    """What it lists, each once; what is listed comes before what lists it, as registries want it."""
+    blobs: Sequence[Descriptor]
+    """Configurations and layers of all, each once."""
+
+    @property
+    def digests(self) -> set[Digest]:
+        """All that must be kept."""
+        return {self.top.digest, *(member.digest for member in self.documents), *(blob.digest for blob in self.blobs)}
+
+
+async def read_index(top: Member, document: Callable[[Descriptor], Awaitable[bytes]]) -> WholeIndex:
+    """Follow an index down. `document` gives the verified bytes of one manifest, and may raise what it likes.
+
+    Raises Integrity for one that is too deep or too large, or lists what is no manifest; InvalidManifest.
+    """
+    documents: dict[Digest, Member] = {}
+    blobs: dict[Digest, Descriptor] = {}
+
+    async def follow(member: Member, depth: int) -> None:
+        parsed = parse_manifest(member.content, member.media_type)
+        if not isinstance(parsed, Index):
+            for blob in (parsed.config, *parsed.layers):
+                blobs.setdefault(blob.digest, blob)
+            return
+        if depth == _DEEPEST:
+            raise Integrity(f"index {top.digest} holds indexes more than {_DEEPEST} deep")
+        for entry in parsed.manifests:
+            if entry.digest in documents:
+                continue
+            if entry.media_type not in MANIFESTS | INDEXES:
+                raise Integrity(
+                    f"index {top.digest} lists {entry.digest} of the type {printable(entry.media_type)}, "
+                    "which is no manifest: it can't be kept whole"
+                )
+            if len(documents) == _MOST_DOCUMENTS:
+                raise Integrity(f"index {top.digest} lists more than {_MOST_DOCUMENTS} manifests")
+            content = await document(entry)
+            if len(content) != entry.size:
+                raise Integrity(f"manifest {entry.digest} has {len(content)} bytes, not {entry.size}")
+            inner = Member(entry.digest, entry.media_type, content)
+            await follow(inner, depth + 1)
+            documents[entry.digest] = inner
+
+    await follow(top, 0)
+    return WholeIndex(top, list(documents.values()), list(blobs.values()))
+
+
+async def of_image(
+    image: Image, read: Callable[[Digest, int], Awaitable[bytes]], hold: Callable[[Digest], Awaitable[bool]]
+) -> WholeIndex | None:
+    """The index that an image came with, all of it held; None when it came without, or something of it has gone.
+
+    `read` gives a blob of the store, of so many bytes at most; `hold` keeps one, and tells whether it is there.
+    """
+    if image.index is None:
+        return None
+
+    async def document(digest: Digest) -> bytes:
+        if not await hold(digest):
+            raise BlobUnknown(digest)
+        content = await read(digest, MANIFEST_LIMIT_BYTES)
+        if not digest.verifies(content):
+            raise Integrity(f"content {digest} is damaged: `onggi image verify` tells more")
+        return content
+
+    try:
+        content = await document(image.index)
+        kind = parse_manifest(content).media_type
+        index = await read_index(Member(image.index, kind, content), lambda entry: document(entry.digest))
+        for blob in index.blobs:
+            if not await hold(blob.digest):
+                return None
+    except BlobUnknown:
+        return None
+    return index

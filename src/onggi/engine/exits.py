@@ -36,6 +36,7 @@ async def _ended(engine: "Engine", container: Container, pid: int, status: ExitS
 async def settle(engine: "Engine", container: Container, status: ExitStatus) -> None:
     """What follows an end that nobody else takes care of. Call it holding the lock."""
     if restart.wanted(container, status):
+        container.restart_count += 1  # here, as in Docker: the pause before it comes back counts already
         try:
             await record(engine, container, status, State.RESTARTING)
             await engine.runtime.forget(container.id)

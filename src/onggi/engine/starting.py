@@ -58,7 +58,6 @@ async def start(engine: "Engine", container: Container, *, traced: bool = False)
 async def revive(engine: "Engine", container: Container) -> None:
     """Start a container again because its restart policy says so. Call it holding the lock."""
     require(container, Verb.REVIVE)
-    container.restart_count += 1
     await _launch(engine, container)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.conditions import until
 from tests.engine import Engine, inspected, state
+from tests.http import Api
 
 
 @pytest.fixture
@@ -312,3 +313,22 @@ def test_init_ends_as_the_program_does(engine: Engine) -> None:
     for script, code in (("exit 7", 7), ("kill -9 $$", 137)):
         assert engine.docker("run", "--rm", "--init", "busybox", "sh", "-c", script).returncode == code
     assert engine.docker("run", "--rm", "--init", "busybox", "nope").returncode == 127
+
+
+def test_update_of_one_that_is_just_ending_counts(engine: Engine, name: str) -> None:
+    """Each update falls at another moment of a life of some milliseconds: it always succeeds, and is there afterwards."""
+    api = Api(engine.socket)
+    made = api.ok(
+        "POST",
+        "/containers/create",
+        {"Image": "busybox", "Cmd": ["true"], "HostConfig": {"NetworkMode": "none"}},
+        name=name,
+    )
+    container_id = made.json()["Id"]
+    for number in range(40):
+        api.ok("POST", f"/containers/{container_id}/start")
+        memory = (64 << 20) + number * 4096
+        api.ok("POST", f"/containers/{container_id}/update", {"Memory": memory, "MemorySwap": 2 * memory})
+        assert inspected(engine, name)["HostConfig"]["Memory"] == memory
+        api.ok("POST", f"/containers/{container_id}/wait")
+    api.ok("DELETE", f"/containers/{container_id}")

@@ -9,6 +9,7 @@ from onggi.engine.container import Container
 from onggi.engine.container_config import HostConfig, Resources, RestartPolicy
 from onggi.engine.lifecycle import State, Verb, require
 from onggi.errors import Conflict, InvalidParameter
+from onggi.runtime.process import NotRunning
 
 if TYPE_CHECKING:
     from onggi.engine.engine import Engine
@@ -77,6 +78,8 @@ async def update(engine: "Engine", container: Container, asked: Resources, polic
         if container.state in (State.RUNNING, State.PAUSED):
             try:
                 await engine.runtime.update(container.id, resources.limits(changed))
+            except NotRunning:
+                pass  # it has just ended: the limits are there when it starts again
             except OSError as error:
                 raise Conflict(f"Cannot update container {container.id}: {error.strerror}") from error
         await engine.database.write(

@@ -302,7 +302,12 @@ class Runtime:
         if container.command is not None:
             await self._call(foreign.update, container.command, new)
             return
-        await self._call(container.cgroup.apply, resources.writes(new, self._host))
+        try:
+            await self._call(container.cgroup.apply, resources.writes(new, self._host))
+        except OSError as error:
+            if container.cgroup.exists():
+                raise
+            raise NotRunning(f"container {id} is not running") from error  # it has just ended
 
     async def observe(self, id: str, look: Callable[[Cgroup, int], T]) -> T:
         """`look(cgroup, pid of its first process)`, in a thread: for `stats`. Raises NotRunning, and what `look` does."""

@@ -155,6 +155,10 @@ class Cgroup:
     def exists(self) -> bool:
         return any(os.path.isdir(directory) for directory in self.directories())
 
+    def is_whole(self) -> bool:
+        """It is in every hierarchy: nobody has begun to delete it."""
+        return all(os.path.isdir(directory) for directory in self.directories())
+
     def delete(self) -> None:
         """Remove it and all below; what is gone already is fine.
 

@@ -305,7 +305,7 @@ class Runtime:
         try:
             await self._call(container.cgroup.apply, resources.writes(new, self._host))
         except OSError as error:
-            if container.cgroup.exists():
+            if container.cgroup.is_whole():
                 raise
             raise NotRunning(f"container {id} is not running") from error  # it has just ended
 

@@ -28,9 +28,14 @@ class ObjectDirectory:
     """`Objects` in files. Several processes may share one."""
 
     def __init__(self, root: Path) -> None:
+        self.root = root
         self._objects, self._uploads = root / "objects", root / "uploads"
         for directory in (root, self._objects, self._uploads):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def is_empty(self) -> bool:
+        """True before the first object and the first upload."""
+        return next(self.walk(), None) is None
 
     def object_path(self, key: str) -> Path:
         if not _KEY.fullmatch(key):
@@ -46,7 +51,7 @@ class ObjectDirectory:
         """Make one of the object directories, durably."""
         if not path.exists():
             path.mkdir(mode=0o700, exist_ok=True)
-            _sync_directory(self._objects)
+            sync_directory(self._objects)
 
     def begin(self, key: str) -> None:
         os.close(os.open(self.upload_path(key), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -82,7 +87,8 @@ class ObjectDirectory:
             yield from (entry.name for entry in directory.iterdir() if _KEY.fullmatch(entry.name))
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """What was made or renamed in `path` outlasts a power cut."""
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)
@@ -169,5 +175,5 @@ class DirectoryUpload:
         except OSError as error:
             self._give_room(error)
             raise
-        _sync_directory(target.parent)
+        sync_directory(target.parent)
         self.__exit__(None, None, None)

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from onggi.errors import InvalidParameter
-from onggi.registry import audit, options, passwords, projects, users
+from onggi.registry import audit, options, passwords, projects, stores, users
 from onggi.registry.audit import Actor
-from onggi.registry.database import Connection, SqliteDatabase
+from onggi.registry.database import Connection
 from onggi.registry.names import project_name
 from onggi.registry.permissions import Role
 
@@ -19,9 +19,7 @@ T = TypeVar("T")
 
 def _write(given: argparse.Namespace, work: Callable[[Connection], T]) -> T:
     async def carry_out() -> T:
-        if not (given.root / "registry.db").exists():
-            raise InvalidParameter(f"there is no registry in {given.root}: start it once, or name another --root")
-        async with SqliteDatabase(given.root / "registry.db") as database:
+        async with stores.existing_database(given) as database:
             return await database.write(work)
 
     return asyncio.run(carry_out())
@@ -131,6 +129,7 @@ def add_user(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         verb = verbs.add_parser(name, help=text)
         verb.add_argument("name")
         options.add_root(verb)
+        options.add_database(verb)
         if name != "delete":
             verb.add_argument("--password-stdin", action="store_true", help="read the password from the standard input")
         if name == "create":
@@ -138,6 +137,7 @@ def add_user(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         verb.set_defaults(run=run)
     listing = verbs.add_parser("list", help="show the accounts")
     options.add_root(listing)
+    options.add_database(listing)
     listing.set_defaults(run=user_list)
 
 
@@ -161,3 +161,4 @@ def add_project(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     listing.set_defaults(run=project_list)
     for verb in (create, member, delete, listing):
         options.add_root(verb)
+        options.add_database(verb)

@@ -17,8 +17,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from onggi.content.object_directory import ObjectDirectory
-from onggi.errors import Conflict, InvalidParameter, System
-from onggi.registry import fsck, options
+from onggi.errors import Conflict, InvalidParameter, System, Unsupported
+from onggi.registry import fsck, options, stores
 from onggi.registry.database import Connection
 
 
@@ -56,7 +56,8 @@ def _copy_objects(connection: Connection, source: ObjectDirectory, target: Objec
 
 def backup(root: Path, directory: Path) -> tuple[int, int]:
     """Bring `directory` up to date; gives the numbers of objects that were copied, and deleted as no longer named."""
-    _, objects = fsck.open_root(root)
+    stores.refuse_missing(root)
+    objects = ObjectDirectory(root / "blobs")
     target = ObjectDirectory(directory / "blobs")
     os.chmod(directory, 0o700)
     with _no_deletions(root):
@@ -101,13 +102,20 @@ def restore(directory: Path, root: Path) -> int:
     return count
 
 
+def _refuse_postgres() -> None:
+    if os.environ.get(stores.VARIABLE):
+        raise Unsupported("a registry on PostgreSQL is backed up by pg_dump and a copy of its blobs, in this order")
+
+
 def run_backup(given: argparse.Namespace) -> int:
+    _refuse_postgres()
     copied, gone = backup(given.root, given.directory)
     print(f"{given.directory}: {copied} objects copied, {gone} deleted that are no longer named")
     return 0
 
 
 def run_restore(given: argparse.Namespace) -> int:
+    _refuse_postgres()
     print(f"{given.root}: {restore(given.directory, given.root)} objects restored and verified")
     return 0
 

@@ -1,6 +1,6 @@
 """`onggi registry fsck`: does what is stored agree with what is recorded? Reads only, also while the registry serves.
 
-database        SQLite's own check
+database        SQLite's own check (PostgreSQL has pg_amcheck)
 blobs           each has its object, with its size and (unless --fast) its digest
 objects         each is named by a blob, an upload or the garbage list; --repair deletes those that are not
 manifests       bytes and digest agree; what they name is linked; tags and history lead somewhere
@@ -9,15 +9,14 @@ manifests       bytes and digest agree; what they name is linked; tags and histo
 import argparse
 import asyncio
 import os
+import sqlite3
 from collections.abc import Iterator
-from pathlib import Path
 
 from onggi.content.object_directory import ObjectDirectory
 from onggi.content.objects import ObjectUnknown
-from onggi.errors import InvalidParameter
 from onggi.oci.digest import Digest
-from onggi.registry import options
-from onggi.registry.database import Connection, SqliteDatabase
+from onggi.registry import options, stores
+from onggi.registry.database import Connection
 
 _PIECE_BYTES = 1024 * 1024
 
@@ -111,23 +110,17 @@ def check_manifests(connection: Connection) -> Iterator[str]:
 
 
 def findings(connection: Connection, objects: ObjectDirectory, *, fast: bool, repair: bool) -> Iterator[str]:
-    yield from check_database(connection)
+    # PostgreSQL watches over its rows itself, and pg_amcheck looks at its files.
+    if isinstance(connection, sqlite3.Connection):
+        yield from check_database(connection)
     yield from check_manifests(connection)
     yield from check_objects(connection, objects, repair=repair)
     yield from check_blobs(connection, objects, fast=fast)
 
 
-def open_root(root: Path) -> tuple[SqliteDatabase, ObjectDirectory]:
-    """The stores of a registry that has been started once. Raises InvalidParameter."""
-    if not (root / "registry.db").exists():
-        raise InvalidParameter(f"there is no registry in {root}: start it once, or name another --root")
-    return SqliteDatabase(root / "registry.db"), ObjectDirectory(root / "blobs")
-
-
 def run(given: argparse.Namespace) -> int:
     async def carry_out() -> int:
-        database, objects = open_root(given.root)
-        async with database:
+        async with stores.existing(given) as (database, objects):
             return await database.scan(lambda connection: _print(connection, objects))
 
     def _print(connection: Connection, objects: ObjectDirectory) -> int:
@@ -144,6 +137,7 @@ def run(given: argparse.Namespace) -> int:
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser("fsck", help="check what is stored against what is recorded")
     options.add_root(parser)
+    options.add_database(parser)
     parser.add_argument("--fast", action="store_true", help="look at sizes only, do not read all bytes")
     parser.add_argument("--repair", action="store_true", help="delete objects that nobody names")
     parser.set_defaults(run=run)

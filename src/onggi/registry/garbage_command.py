@@ -3,18 +3,17 @@
 import argparse
 import asyncio
 
-from onggi.registry import fsck, garbage, options
+from onggi.registry import garbage, options, stores
 from onggi.registry.settings import Settings
 
 
 def run(given: argparse.Namespace) -> int:
     async def carry_out() -> garbage.Collected:
-        database, objects = fsck.open_root(given.root)
         settings = Settings(
             root=given.root, unreferenced_age=given.unreferenced_age, keep_deleted=given.keep_deleted,
             upload_age=given.upload_age,
         )  # fmt: skip
-        async with database:
+        async with stores.existing(given) as (database, objects):
             return await garbage.collect(database, objects, settings)
 
     done = asyncio.run(carry_out())
@@ -26,5 +25,6 @@ def run(given: argparse.Namespace) -> int:
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser("gc", help="collect garbage now")
     options.add_root(parser)
+    options.add_database(parser)
     options.add_ages(parser)
     parser.set_defaults(run=run)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from onggi.errors import InvalidParameter
+from onggi.registry import stores
 from onggi.registry.settings import DEFAULT_PORT, DEFAULT_ROOT, Settings, Tls
 
 _DURATION = re.compile(r"([0-9]{1,6})([smhd])", re.ASCII)
@@ -41,6 +42,15 @@ def add_root(parser: argparse.ArgumentParser) -> None:
                         help=f"where everything is kept (default {DEFAULT_ROOT})")  # fmt: skip
 
 
+def add_database(parser: argparse.ArgumentParser) -> None:
+    """Where metadata are, when several nodes share them."""
+    parser.add_argument("--database-file", type=Path, metavar="FILE",
+                        help=f"PostgreSQL instead of SQLite: a file, readable by its owner only, with the line "
+                             f"postgresql://USER:PASSWORD@HOST/NAME (or {stores.VARIABLE} in the environment)")  # fmt: skip
+    parser.add_argument("--blobs", type=Path, metavar="DIRECTORY",
+                        help="with PostgreSQL: the directory of blobs that all nodes share (default ROOT/blobs)")  # fmt: skip
+
+
 def add_ages(parser: argparse.ArgumentParser) -> None:
     """How long what is not needed stays."""
     usual = Settings()
@@ -71,6 +81,7 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
     """The options of `serve`."""
     usual = Settings()
     add_root(parser)
+    add_database(parser)
     parser.add_argument(
         "--listen",
         type=_listen,
@@ -133,7 +144,8 @@ def settings_of(given: argparse.Namespace) -> Settings:
             "--trusted-proxy where a proxy speaks TLS, or --insecure if you mean it"
         )
     return Settings(
-        root=given.root, host=host, port=port, url=given.url or "", tls=tls, trusted_proxies=tuple(given.trusted_proxy),
+        root=given.root, database=stores.address(given.database_file, given.blobs), blobs=given.blobs,
+        host=host, port=port, url=given.url or "", tls=tls, trusted_proxies=tuple(given.trusted_proxy),
         upload_age=given.upload_age, keep_deleted=given.keep_deleted, unreferenced_age=given.unreferenced_age,
         collect_every=given.collect_every, names=tuple(name.lower() for name in given.name),
         webhook_networks=tuple(given.webhook_network),

@@ -12,8 +12,8 @@ from typing import Self, TypeVar
 
 from onggi.content.object_directory import ObjectDirectory
 from onggi.content.objects import Objects
-from onggi.registry import jobs, settings_store
-from onggi.registry.database import Connection, Database, SqliteDatabase, Work
+from onggi.registry import jobs, settings_store, stores
+from onggi.registry.database import Connection, Database, Work
 from onggi.registry.events import Events
 from onggi.registry.manifests import Stored
 from onggi.registry.metrics import Metrics
@@ -63,10 +63,10 @@ class Service:
         root = self.settings.root
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            self.database = await self._stack.enter_async_context(
-                SqliteDatabase(root / "registry.db", owned=(root / "blobs" / "objects",))
-            )
-            self.objects = ObjectDirectory(root / "blobs")
+            self.database = await self._stack.enter_async_context(stores.database(root, self.settings.database))
+            self.objects = ObjectDirectory(self.settings.blobs or root / "blobs")
+            if self.settings.database:
+                await stores.hold_together(self.database, self.objects)
             self.receiver = Receiver(self.objects, self.pool, lambda count: self.metrics.received.add(amount=count))
             self.passwords = Passwords()
             self._stack.callback(self.passwords.close)

@@ -18,7 +18,11 @@ class Tls:
 @dataclass(frozen=True, slots=True)
 class Settings:
     root: Path = DEFAULT_ROOT
-    """All data: `registry.db`, `blobs/`."""
+    """All data: `registry.db`, `blobs/`; of one of several nodes, its locks."""
+    database: str = field(default="", repr=False)
+    """Where PostgreSQL is, with its password; "" for `registry.db`."""
+    blobs: Path | None = None
+    """Where blobs are when nodes share them; None for `blobs/` in the root."""
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     url: str = ""

@@ -14,8 +14,8 @@ import msgspec
 
 import onggi
 from onggi.errors import InvalidParameter
-from onggi.registry import clock, jobs, manifests, options, repositories
-from onggi.registry.database import Connection, SqliteDatabase
+from onggi.registry import clock, jobs, manifests, options, repositories, stores
+from onggi.registry.database import Connection
 from onggi.registry.scanning import advisory_store, scans
 from onggi.registry.scanning.api import report
 from onggi.registry.scanning.work import REMATCH
@@ -29,12 +29,6 @@ FORMS: dict[str, Callable[[BinaryIO], Iterator[Advisory | Rating]]] = {
 }  # fmt: skip
 MOST_BYTES = 2 << 30
 _TIMEOUT_S = 60
-
-
-def _database(root: Path) -> SqliteDatabase:
-    if not (root / "registry.db").exists():
-        raise InvalidParameter(f"there is no registry in {root}: start it once, or name another --root")
-    return SqliteDatabase(root / "registry.db")
 
 
 @contextmanager
@@ -75,7 +69,7 @@ def _read(file: BinaryIO, form: str) -> tuple[str, Iterator[Advisory | Rating]]:
 
 def import_advisories(given: argparse.Namespace) -> int:
     async def carry_out() -> None:
-        async with _database(given.root) as database:
+        async with stores.existing_database(given) as database:
             for location in given.source:
                 name = given.name or Path(location).name
                 with _opened(location) as file:
@@ -92,7 +86,7 @@ def import_advisories(given: argparse.Namespace) -> int:
 
 def list_advisories(given: argparse.Namespace) -> int:
     async def carry_out() -> None:
-        async with _database(given.root) as database:
+        async with stores.existing_database(given) as database:
             for row in await database.read(advisory_store.sources):
                 print(
                     f"{row['name']}\t{row['form']}\t{row['advisories']} entries\t{row['imported_at']}\t{row['location']}"
@@ -108,7 +102,7 @@ def remove_advisories(given: argparse.Namespace) -> int:
         jobs.enqueue(connection, REMATCH, {}, subject="all")
 
     async def carry_out() -> None:
-        async with _database(given.root) as database:
+        async with stores.existing_database(given) as database:
             await database.write(remove)
 
     asyncio.run(carry_out())
@@ -134,7 +128,7 @@ def show_report(given: argparse.Namespace) -> int:
         return msgspec.json.format(msgspec.json.encode(document)).decode()
 
     async def carry_out() -> str:
-        async with _database(given.root) as database:
+        async with stores.existing_database(given) as database:
             return await database.scan(read)
 
     print(asyncio.run(carry_out()))
@@ -174,3 +168,4 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     show.set_defaults(run=show_report)
     for verb in (take, listing, remove, show):
         options.add_root(verb)
+        options.add_database(verb)

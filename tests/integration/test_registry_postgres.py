@@ -1,0 +1,197 @@
+"""The registry's metadata in a real PostgreSQL: alone in the world, again after a conflict, over the server's restart."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import timedelta
+from functools import partial
+
+import pytest
+
+from onggi.errors import InvalidParameter, System, Unavailable
+from onggi.registry import jobs, projects, settings_store, users
+from onggi.registry.database import Connection
+from onggi.registry.jobs import Handler, Job, Runner
+from onggi.registry.postgres import PostgresDatabase, PostgresDialect, placeholders
+from tests.postgres import LACKING, Postgres
+
+pytestmark = pytest.mark.skipif(bool(LACKING), reason=LACKING)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    with Postgres() as server:
+        yield server
+
+
+def walk(work: Callable[..., Awaitable[None]], *databases: PostgresDatabase) -> None:
+    async def opened() -> None:
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            for database in databases:  # side by side: their migrations meet
+                group.create_task(database.__aenter__())
+        try:
+            async with asyncio.timeout(60):
+                await work(*databases)
+        finally:
+            for database in databases:
+                await database.__aexit__(None, None, None)
+
+    asyncio.run(opened())
+
+
+def add_one(connection: Connection) -> int:
+    """Reads, then writes what it read and one: loses counts unless it is alone."""
+    value = int(settings_store.get(connection, "count") or b"0") + 1
+    settings_store.put(connection, "count", str(value).encode())
+    return value
+
+
+def test_transactions_of_two_nodes_are_alone_in_the_world(server: Postgres) -> None:
+    address = server.address("alone")
+
+    async def work(one: PostgresDatabase, two: PostgresDatabase) -> None:
+        values = await asyncio.gather(*(node.write(add_one) for _ in range(40) for node in (one, two)))
+        assert sorted(values) == list(range(1, 81))
+
+    walk(work, PostgresDatabase(address), PostgresDatabase(address))
+
+
+def test_of_two_nodes_that_insert_the_same_one_sees_the_others(server: Postgres) -> None:
+    address = server.address("same")
+
+    async def work(one: PostgresDatabase, two: PostgresDatabase) -> None:
+        for number in range(20):
+            name = f"key-{number}"
+            got = await asyncio.gather(
+                *(node.write(partial(settings_store.get_or_make, name=name, make=partial(bytes, own)))
+                  for node, own in ((one, b"one"), (two, b"two")))
+            )  # fmt: skip
+            assert got[0] == got[1]
+
+    walk(work, PostgresDatabase(address), PostgresDatabase(address))
+
+
+def test_what_fails_is_undone(server: Postgres) -> None:
+    def fail(connection: Connection) -> None:
+        add_one(connection)
+        raise LookupError("no")
+
+    async def work(database: PostgresDatabase) -> None:
+        with pytest.raises(LookupError, match="no"):
+            await database.write(fail)
+        assert await database.write(add_one) == 1
+
+    walk(work, PostgresDatabase(server.address("undone")))
+
+
+def test_an_error_that_is_swallowed_commits_nothing(server: Postgres) -> None:
+    def swallow(connection: Connection) -> None:
+        add_one(connection)
+        try:
+            connection.execute("SELECT no_such_column FROM settings")
+        except Exception:  # noqa: S110  # what must not be done
+            pass
+
+    async def work(database: PostgresDatabase) -> None:
+        with pytest.raises(System, match="ROLLBACK"):
+            await database.write(swallow)
+        assert await database.write(add_one) == 1
+
+    walk(work, PostgresDatabase(server.address("swallowed")))
+
+
+def test_a_read_can_not_write(server: Postgres) -> None:
+    async def work(database: PostgresDatabase) -> None:
+        for look in (database.read, database.scan):
+            with pytest.raises(Exception, match="read-only"):
+                await look(add_one)
+
+    walk(work, PostgresDatabase(server.address("reading")))
+
+
+def test_it_goes_on_after_the_servers_restart(server: Postgres) -> None:
+    async def work(database: PostgresDatabase) -> None:
+        assert await database.write(add_one) == 1
+        assert await database.read(lambda connection: settings_store.get(connection, "count")) == b"1"
+        await asyncio.to_thread(server.stop)
+        waiting = asyncio.create_task(database.write(add_one))
+        await asyncio.to_thread(server.start)
+        assert await waiting == 2
+        assert await database.read(lambda connection: settings_store.get(connection, "count")) == b"2"
+
+    walk(work, PostgresDatabase(server.address("restarted")))
+
+
+def test_a_server_that_is_not_there_is_told_without_the_password() -> None:
+    async def work() -> None:
+        with pytest.raises(Unavailable, match="can't be reached") as caught:
+            await PostgresDatabase("postgresql://u:hidden-word@127.0.0.1:1/x").__aenter__()
+        error: BaseException | None = caught.value
+        while error is not None:
+            assert "hidden-word" not in str(error)
+            error = error.__cause__
+
+    asyncio.run(work())
+
+
+def test_data_of_a_newer_release_are_refused(server: Postgres) -> None:
+    address = server.address("newer")
+
+    async def work(database: PostgresDatabase) -> None:
+        await database.write(lambda connection: connection.execute("INSERT INTO migrations (name) VALUES ('future')"))
+        with pytest.raises(System, match=r"newer Onggi .it knows future"):
+            await PostgresDatabase(address).__aenter__()
+
+    walk(work, PostgresDatabase(address))
+
+
+def test_a_character_that_can_not_be_stored_is_refused(server: Postgres) -> None:
+    async def work(database: PostgresDatabase) -> None:
+        with pytest.raises(InvalidParameter, match=r"U\+0000"):
+            await database.write(lambda connection: jobs.enqueue(connection, "k", {}, subject="a\0b"))
+
+    walk(work, PostgresDatabase(server.address("nul")))
+
+
+def test_a_job_is_done_by_one_of_two_nodes(server: Postgres) -> None:
+    done: list[int] = []
+    address = server.address("jobs")
+
+    all_done = asyncio.Event()
+
+    async def run(job: Job) -> None:
+        done.append(job.id)
+        if len(done) == 20:
+            all_done.set()
+
+    async def work(one: PostgresDatabase, two: PostgresDatabase) -> None:
+        for number in range(20):
+            await one.write(lambda connection, number=number: jobs.enqueue(connection, "k", {"n": number}))  # type: ignore[misc]
+        handlers = {"k": Handler(run, lease=timedelta(minutes=1))}
+        async with Runner(one, handlers), Runner(two, handlers):
+            await all_done.wait()
+
+    walk(work, PostgresDatabase(address), PostgresDatabase(address))
+    assert len(done) == len(set(done)) == 20
+
+
+def test_text_is_ordered_by_its_bytes_and_numbers_are_whole(server: Postgres) -> None:
+    async def work(database: PostgresDatabase) -> None:
+        def fill(connection: Connection) -> None:
+            owner = users.create(connection, "admin", "x", admin=True, one_time=False)
+            for name in ("b", "a-c", "a1", "a"):
+                projects.create(connection, name, public=True, owner_id=owner)
+
+        await database.write(fill)
+        rows = await database.read(lambda c: c.execute("SELECT name, id FROM projects ORDER BY name").fetchall())
+        assert [row["name"] for row in rows] == ["a", "a-c", "a1", "b"]
+        total = await database.read(lambda c: c.execute("SELECT SUM(id) AS total FROM projects").fetchone())
+        assert type(total["total"]) is int
+        assert list(total.keys()) == ["total"]
+
+    walk(work, PostgresDatabase(server.address("ordered")))
+
+
+def test_statements_as_postgresql_takes_them() -> None:
+    assert placeholders("a = ? AND b = '?' AND c LIKE 'x%'") == "a = %s AND b = '?' AND c LIKE 'x%%'"
+    table = PostgresDialect().table("CREATE TABLE t (\n id INTEGER PRIMARY KEY AUTOINCREMENT,\n v BLOB\n) STRICT")
+    assert table == "CREATE TABLE t (\n id BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,\n v BYTEA\n)"

@@ -5,11 +5,10 @@ The probe is the host's own Python, shown to the container read-only: it makes s
 
 import json
 import os
-import sys
-from pathlib import Path
 
 import pytest
 
+from tests import host_python
 from tests.engine import Engine
 
 EPERM, ENOSYS, EINVAL = 1, 38, 22
@@ -66,16 +65,9 @@ class Probe:
         self.name = name
 
     def __call__(self, *calls: Call, options: tuple[str, ...] = ()) -> list[int]:
-        program = os.path.realpath(sys.executable)
-        shown = [
-            path
-            for path in ("/usr", "/lib", "/lib64", str(Path(program).parent), sys.base_prefix)
-            if Path(path).is_dir()
-        ]
-        volumes = [word for path in dict.fromkeys(shown) for word in ("-v", f"{path}:{path}:ro")]
         done = self.engine.docker(
-            "run", "--rm", "-i", "--name", self.name, *volumes, *options, self.image, program, "-I", "-S", "-c", PROBE,
-            input=json.dumps(calls),
+            "run", "--rm", "-i", "--name", self.name, *host_python.volumes(), *options, self.image,
+            *host_python.command(PROBE), input=json.dumps(calls),
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         answers = json.loads(done.stdout)

@@ -13,13 +13,19 @@ import signal
 import ssl
 import subprocess
 import sys
+import uuid
 from base64 import b64encode
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pytest
+
 PASSWORD = "a fine password"
+on_sqlite = pytest.mark.skipif(
+    "ONGGI_TESTS_POSTGRES" in os.environ, reason="looks into SQLite's file; this run is on PostgreSQL"
+)
 READY_S = 60
 
 
@@ -123,9 +129,25 @@ class OnggiRegistry:
         self.root = directory / "registry"
         self.log = directory / "registry.log"
         self.options = options
+        self.shared: tuple[str, ...] = ()
+        """Options of the commands too: where PostgreSQL is, when `on_postgres` has been called."""
+        if server := os.environ.get("ONGGI_TESTS_POSTGRES"):
+            self.on_postgres(server)
         self.host = "127.0.0.1:0"
         self.context = context
         self._process: subprocess.Popen[bytes] | None = None
+
+    def on_postgres(self, directory: str) -> None:
+        """Use a new database of the server whose socket is in `directory`, instead of SQLite."""
+        if "--database-file" in self.options:
+            return
+        name = f"r{uuid.uuid4().hex}"
+        subprocess.run(["createdb", "-h", directory, "-U", "postgres", name], check=True, timeout=60)
+        secret = self.log.with_name("registry.database")
+        secret.parent.mkdir(exist_ok=True)
+        secret.touch(mode=0o600)
+        secret.write_text(f"postgresql://postgres@/{name}?host={directory}\n")
+        self.shared = ("--database-file", str(secret))
 
     @property
     def admin(self) -> Client:
@@ -155,7 +177,7 @@ class OnggiRegistry:
         with self.log.open("ab") as log, os.fdopen(reading, "rb") as answer:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "onggi.registry", "serve", "--root", str(self.root), "--listen", self.host,
-                 "--ready-fd", str(writing), *self.options],
+                 "--ready-fd", str(writing), *self.shared, *self.options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[writing], cwd="/", start_new_session=True,
             )  # fmt: skip
             os.close(writing)
@@ -189,8 +211,8 @@ class OnggiRegistry:
 
     def command(self, *words: str, text: str = "") -> "subprocess.CompletedProcess[str]":
         """`onggi registry WORDS --root …`, beside the one that serves."""
-        return subprocess.run([sys.executable, "-m", "onggi.registry", *words, "--root", str(self.root)], input=text,
-                              capture_output=True, text=True, check=False, timeout=60, cwd="/")  # fmt: skip
+        command = [sys.executable, "-m", "onggi.registry", *words, "--root", str(self.root), *self.shared]
+        return subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60, cwd="/")
 
     @property
     def one_time_password(self) -> str:

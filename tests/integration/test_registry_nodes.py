@@ -3,6 +3,8 @@
 import json
 import os
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -171,3 +173,18 @@ def test_a_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="chmod 600") as caught:
         registry.start()
     assert "hidden-word" not in str(caught.value)
+
+
+@pytest.mark.timeout(600)
+def test_what_holds_on_sqlite_holds_on_postgresql(server: Postgres, tmp_path: Path) -> None:
+    """The registry's other tests again: a sample, or all of them."""
+    here = Path(__file__).parent
+    names = ("operation", "rights", "scanning", "secrets", "versions", "webhooks") if WHOLE else ("versions",)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n0", f"--basetemp={tmp_path}/other",
+         *(str(here / f"test_registry_{name}.py") for name in names)],
+        env=os.environ | {"ONGGI_TESTS_POSTGRES": str(server.path)}, cwd=here.parent.parent,
+        capture_output=True, text=True, check=False, timeout=590,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert " passed" in done.stdout

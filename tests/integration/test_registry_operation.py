@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.conditions import until
-from tests.onggi_registry import LAYER, MANIFEST, PASSWORD, Client, OnggiRegistry, digest_of
+from tests.onggi_registry import LAYER, MANIFEST, PASSWORD, Client, OnggiRegistry, digest_of, on_sqlite
 from tests.registry import Certificate
 
 ROUNDS = 30 if os.environ.get("ONGGI_TESTS_WHOLE") == "1" else 4
@@ -175,6 +175,7 @@ def test_pulls_are_counted(tmp_path: Path) -> None:
         assert [bool(one["pulled_at"]) for one in listed] == [True]
 
 
+@on_sqlite
 def test_backup_and_restore(tmp_path: Path) -> None:
     kept = tmp_path / "backup"
     with OnggiRegistry(tmp_path) as registry:
@@ -240,6 +241,7 @@ def test_fsck_finds_what_is_wrong(tmp_path: Path) -> None:
     assert not stray.exists()
 
 
+@on_sqlite
 def test_one_at_a_time_and_no_lost_database(tmp_path: Path) -> None:
     with OnggiRegistry(tmp_path) as registry:
         second = registry.command("serve", "--listen", "127.0.0.1:0")

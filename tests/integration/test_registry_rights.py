@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from onggi.registry.permissions import PERMISSIONS, Action, Role
-from tests.onggi_registry import PASSWORD, Client, OnggiRegistry, basic, digest_of
+from tests.onggi_registry import PASSWORD, Client, OnggiRegistry, basic, digest_of, on_sqlite
 
 LAYER = b"the layer"
 WHO = ["anonymous", "stranger", *Role, "robot", "admin"]
@@ -378,6 +378,7 @@ def test_the_audit_log(registry: OnggiRegistry) -> None:
     assert basic("admin", PASSWORD).removeprefix("Basic ") not in everything
 
 
+@on_sqlite
 def test_secrets_at_rest(registry: OnggiRegistry) -> None:
     """Neither a password nor a robot's secret stands in the database; and nobody else may read it."""
     scopes = [{"repository": "closed/app", "actions": ["pull"]}]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conditions import until
-from tests.onggi_registry import CONFIG, INDEX, LAYER, MANIFEST, Client, OnggiRegistry
+from tests.onggi_registry import CONFIG, INDEX, LAYER, MANIFEST, Client, OnggiRegistry, on_sqlite
 
 FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
 STATUS = b"""Package: libssl3
@@ -184,6 +184,7 @@ def test_indexes_artifacts_and_what_can_not_be_read(ask: Client, project: str) -
     assert _report(ask, repository, "chart")["state"] == "not an image"
 
 
+@on_sqlite
 def test_a_deleted_repository_takes_its_scans_along(registry: OnggiRegistry, ask: Client, project: str) -> None:
     repository = f"{project}/app"
     digest = ask.image(repository, "latest", _layer())

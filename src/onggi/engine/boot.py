@@ -6,7 +6,9 @@ All start at once, each as soon as it may. Nobody waits for ever: what does not 
 import asyncio
 import json
 import logging
+import os
 import re
+import select
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -17,14 +19,13 @@ from onggi.engine.health import HealthStatus
 from onggi.engine.lifecycle import State, is_running
 from onggi.engine.own_labels import Condition, Dependency, dependencies, mounts_to_wait_for
 from onggi.errors import OnggiError
+from onggi.linux.fd import Fd
 
 if TYPE_CHECKING:
     from onggi.engine.engine import Engine
 
 log = logging.getLogger("onggi.boot")
 PATIENCE_S = 300.0
-_LOOK_S = 0.5
-"""Between looks at mount points: the kernel tells of changes by poll(2) only, and this happens once a boot."""
 _EVENTS = Filters.parse(
     json.dumps({"type": ["container"], "event": ["health_status", "start", "die", "destroy"]}), FILTERS
 )
@@ -79,11 +80,19 @@ async def _start(
 
 
 async def _mounted(path: str) -> None:
-    while True:
-        # By the kernel's list: to look at the path itself would wait for a file server that does not answer.
-        if path.rstrip("/") in await asyncio.to_thread(_mount_points):
-            return
-        await asyncio.sleep(_LOOK_S)
+    # By the kernel's list: to look at the path itself would wait for a file server that does not answer.
+    with Fd(os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)) as table, select.epoll() as news:
+        # A change is told as an exception (proc(5)). The loop's own selector asks for readable, which the list always is.
+        news.register(table, select.EPOLLPRI)
+        changed = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(news.fileno(), changed.set)
+        try:
+            while path.rstrip("/") not in await asyncio.to_thread(_mount_points):
+                await changed.wait()
+                changed.clear()
+        finally:
+            loop.remove_reader(news.fileno())
 
 
 def _mount_points() -> set[str]:

@@ -78,3 +78,25 @@ def test_more_manifests_than_anybody_has_are_refused() -> None:
 def test_what_is_not_what_it_is_listed_as_is_refused(entry: dict[str, object], sentence: str) -> None:
     with pytest.raises(OnggiError, match=sentence):
         read(_index(entry), by_digest(_manifest("x"), b"odd", b"{}", _index()))
+
+
+def test_manifests_of_more_bytes_than_memory_has_are_refused() -> None:
+    manifests = [_manifest(str(number)) for number in range(40)]
+    with pytest.raises(OnggiError, match="more than 67108864 bytes"):
+        read(
+            _index(*({**_described(one, OCI_MANIFEST), "size": 4 << 20} for one in manifests)),
+            {Digest.of(one): one.ljust(4 << 20) for one in manifests},
+        )
+
+
+def test_layers_that_are_to_be_had_elsewhere_are_left_there() -> None:
+    foreign = {
+        **_described(b"elsewhere", "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"),
+        "urls": ["https://example.com/layer"],
+    }
+    manifest = json.loads(_manifest("windows"))
+    manifest["layers"].insert(0, foreign)
+    content = json.dumps(manifest).encode()
+    found = read(_index(_described(content, OCI_MANIFEST)), by_digest(content))
+    assert Digest.of(b"elsewhere") not in found.digests
+    assert len(found.blobs) == 3

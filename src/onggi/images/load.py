@@ -19,7 +19,7 @@ from onggi.images.decompress import MAGIC_BYTES, compression
 from onggi.images.lease import Lease
 from onggi.images.progress import LayerRow, Progress
 from onggi.images.unpack import WrongContent
-from onggi.images.whole_index import Member, WholeIndex, read_index
+from onggi.images.whole_index import Member, NotWhole, WholeIndex, read_index
 from onggi.images.worker_process import Integrity, WorkerProcess, printable
 from onggi.linux.fd import Fd
 from onggi.linux.path import RESOLVE_BENEATH, RESOLVE_NO_XDEV, openat2
@@ -35,7 +35,7 @@ from onggi.oci.descriptor import (
 )
 from onggi.oci.digest import Digest
 from onggi.oci.image import CONFIG_LIMIT_BYTES, parse_image_config
-from onggi.oci.manifest import MANIFEST_LIMIT_BYTES, Index, Manifest, parse_manifest
+from onggi.oci.manifest import MANIFEST_LIMIT_BYTES, Index, InvalidManifest, Manifest, parse_manifest
 from onggi.oci.platform import Platform, host_platform
 from onggi.oci.reference import Reference
 
@@ -250,7 +250,7 @@ class _Load:
             )
 
     async def _index(self, top: Descriptor, lease: Lease) -> WholeIndex | None:
-        """The index that the image came in, with all that it lists, kept; None when the archive lacks some of it."""
+        """The index that the image came in, with all that it lists, kept; None when that can't be."""
 
         async def document(entry: Descriptor) -> bytes:
             content = await asyncio.to_thread(self._archive.read_blob, entry, MANIFEST_LIMIT_BYTES)
@@ -262,8 +262,8 @@ class _Load:
             for blob in index.blobs:
                 if not await lease.hold_blob(blob.digest):
                     await self._blob(blob)
-        except MissingFile:
-            return None
+        except (MissingFile, NotWhole, InvalidManifest):
+            return None  # the image of it that was chosen is whole
         return index
 
     async def _blob(self, blob: Descriptor) -> None:

@@ -12,12 +12,19 @@ from onggi.content.store import BlobUnknown
 from onggi.images.image import Image
 from onggi.images.remote.failure import printable
 from onggi.images.unpack import Integrity
-from onggi.oci.descriptor import INDEXES, MANIFESTS, Descriptor
+from onggi.oci.descriptor import FOREIGN_LAYERS, INDEXES, MANIFESTS, Descriptor
 from onggi.oci.digest import Digest
 from onggi.oci.manifest import MANIFEST_LIMIT_BYTES, Index, parse_manifest
 
 _DEEPEST = 3
 _MOST_DOCUMENTS = 1000
+_MOST_DOCUMENT_BYTES = 64 * 1024 * 1024
+"""Of all together: they are in memory."""
+_MOST_BLOBS = 10_000
+
+
+class NotWhole(Integrity):
+    """An index that can't be kept whole; one image of it may be fit all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +44,7 @@ class WholeIndex:
     documents: Sequence[Member]
     """What it lists, each once; what is listed comes before what lists it, as registries want it."""
     blobs: Sequence[Descriptor]
-    """Configurations and layers of all, each once."""
+    """Configurations and layers of all, each once; without layers that are to be had elsewhere, by their URLs."""
 
     @property
     def digests(self) -> set[Digest]:
@@ -48,29 +55,37 @@ class WholeIndex:
 async def read_index(top: Member, document: Callable[[Descriptor], Awaitable[bytes]]) -> WholeIndex:
     """Follow an index down. `document` gives the verified bytes of one manifest, and may raise what it likes.
 
-    Raises Integrity for one that is too deep or too large, or lists what is no manifest; InvalidManifest.
+    Raises NotWhole for one that is too deep or too large, or lists what is no manifest; InvalidManifest.
     """
+    size_bytes = len(top.content)
     documents: dict[Digest, Member] = {}
     blobs: dict[Digest, Descriptor] = {}
 
     async def follow(member: Member, depth: int) -> None:
+        nonlocal size_bytes
         parsed = parse_manifest(member.content, member.media_type)
         if not isinstance(parsed, Index):
             for blob in (parsed.config, *parsed.layers):
-                blobs.setdefault(blob.digest, blob)
+                if not (blob.media_type in FOREIGN_LAYERS and blob.urls):
+                    blobs.setdefault(blob.digest, blob)
+            if len(blobs) > _MOST_BLOBS:
+                raise NotWhole(f"index {top.digest} names more than {_MOST_BLOBS} blobs")
             return
         if depth == _DEEPEST:
-            raise Integrity(f"index {top.digest} holds indexes more than {_DEEPEST} deep")
+            raise NotWhole(f"index {top.digest} holds indexes more than {_DEEPEST} deep")
         for entry in parsed.manifests:
             if entry.digest in documents:
                 continue
             if entry.media_type not in MANIFESTS | INDEXES:
-                raise Integrity(
+                raise NotWhole(
                     f"index {top.digest} lists {entry.digest} of the type {printable(entry.media_type)}, "
                     "which is no manifest: it can't be kept whole"
                 )
             if len(documents) == _MOST_DOCUMENTS:
-                raise Integrity(f"index {top.digest} lists more than {_MOST_DOCUMENTS} manifests")
+                raise NotWhole(f"index {top.digest} lists more than {_MOST_DOCUMENTS} manifests")
+            size_bytes += entry.size
+            if size_bytes > _MOST_DOCUMENT_BYTES:
+                raise NotWhole(f"index {top.digest} lists manifests of more than {_MOST_DOCUMENT_BYTES} bytes")
             content = await document(entry)
             if len(content) != entry.size:
                 raise Integrity(f"manifest {entry.digest} has {len(content)} bytes, not {entry.size}")

@@ -133,6 +133,14 @@ def test_a_server_that_is_not_there_is_told_without_the_password() -> None:
     asyncio.run(work())
 
 
+@pytest.mark.parametrize("password", ["hidden%zz", "hidden%den", "hidden%00"])
+def test_an_address_that_is_none_is_refused_without_the_password(password: str) -> None:
+    with pytest.raises(InvalidParameter, match="%XX") as caught:
+        PostgresDatabase(f"postgresql://u:{password}@127.0.0.1/x")
+    assert "hidden" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
 def test_data_of_a_newer_release_are_refused(server: Postgres) -> None:
     address = server.address("newer")
 

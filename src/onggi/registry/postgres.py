@@ -106,12 +106,19 @@ class _Statements:
 
 
 class PostgresDatabase:
-    """Enter it to connect and to bring the schema up to date. Raises Unavailable, and System for newer data.
+    """Enter it to connect and to bring the schema up to date. Raises Unavailable, and System for newer data;
+    made of an address that is none it raises InvalidParameter.
 
     `address` is what libpq takes: `postgresql://USER:PASSWORD@HOST/NAME?sslmode=verify-full`. It is never shown.
     """
 
     def __init__(self, address: str) -> None:
+        try:
+            psycopg.conninfo.conninfo_to_dict(address)
+        except (psycopg.Error, UnicodeDecodeError):  # their texts quote the address, and so the password
+            raise InvalidParameter(
+                "libpq can't read the database's address: special characters of a password are written %XX"
+            ) from None
         self._address = address
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="postgres-writer")
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="postgres-reader")
@@ -174,6 +181,7 @@ class PostgresDatabase:
                     raise Unavailable("other nodes change the same at the same time: try again") from error
             except _Lost as error:
                 if attempt == ATTEMPTS:
+                    log.warning("PostgreSQL: %s", error.__cause__)
                     raise Unavailable("the registry's database can't be reached: try again later") from error
             # Jitter: two that met must not meet again.
             time.sleep(random.uniform(0, min(_MOST_WAIT_S, 0.004 * 2**attempt)))

@@ -1,5 +1,7 @@
 """network.publish: what is asked for, and holding ports of the host."""
 
+import os
+import resource
 import socket
 
 import pytest
@@ -11,6 +13,7 @@ from onggi.network.publish import (
     PortAllocated,
     PortInUse,
     PortWish,
+    TooManyPorts,
     parse_container_port,
     port_map,
     wishes,
@@ -149,3 +152,17 @@ def test_ports_are_exchanged_for_others() -> None:
         assert len(host) == 0
     finally:
         host.close()
+
+
+def test_more_ports_than_descriptors_are_refused_and_let_go_of() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(os.listdir("/proc/self/fd"))
+    ports = HostPorts()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 20, before[1]))
+    try:
+        with pytest.raises(TooManyPorts, match=f"one of the {used + 20} files"):
+            ports.allocate([PortWish("tcp", number, "127.0.0.1", 0, 0) for number in range(1, 100)], "10.0.0.2")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert len(ports) == 0
+    assert len(os.listdir("/proc/self/fd")) == used

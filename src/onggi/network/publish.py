@@ -2,6 +2,7 @@
 
 import errno
 import random
+import resource
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,17 @@ class PortInUse(System):
         super().__init__(
             f"failed to bind host port for {port.host_ip}:{port.host_port}:{address}:"
             f"{port.container_port}/{port.protocol}: {reason}"
+        )
+
+
+class TooManyPorts(System):
+    """Each published port takes a descriptor of the engine: so no process of the host can have it too."""
+
+    def __init__(self) -> None:
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        super().__init__(
+            f"too many published ports: each takes one of the {most} files that the engine may have open; publish fewer, "
+            "or raise the limit (ulimit -n, LimitNOFILE=)"
         )
 
 
@@ -146,7 +158,7 @@ class HostPorts:
     def allocate(self, asked: Sequence[PortWish], address: str) -> tuple[PublishedPort, ...]:
         """A host port for each wish, all or none. `address`, the container's, is for error messages.
 
-        Raises PortAllocated or PortInUse.
+        Raises PortAllocated, PortInUse or TooManyPorts.
         """
         given: list[PublishedPort] = []
         try:
@@ -205,11 +217,16 @@ class HostPorts:
         raise System("all ports are allocated")
 
     def hold(self, port: PublishedPort, address: str) -> None:
-        """Take exactly this port. Raises PortAllocated, PortInUse."""
+        """Take exactly this port. Raises PortAllocated, PortInUse, TooManyPorts."""
         taken = self._held.setdefault((port.protocol, port.host_port), {})
         if taken and (port.host_ip in taken or ANY_ADDRESS in {port.host_ip, *taken}):
             raise PortAllocated(port.host_ip, port.host_port)
-        holder = socket.socket(socket.AF_INET, _KINDS[port.protocol] | socket.SOCK_CLOEXEC)
+        try:
+            holder = socket.socket(socket.AF_INET, _KINDS[port.protocol] | socket.SOCK_CLOEXEC)
+        except OSError as error:
+            if error.errno == errno.EMFILE:
+                raise TooManyPorts from error
+            raise
         try:
             if port.protocol == "tcp":
                 # Else connections that have just ended keep the port closed for a minute. UDP has none, and there

@@ -161,9 +161,10 @@ class HostPorts:
         Raises PortAllocated, PortInUse or TooManyPorts.
         """
         given: list[PublishedPort] = []
+        free = _ephemeral_range() if any(not wish.first for wish in asked) else (0, 0)
         try:
             for wish in asked:
-                given.append(self._allocate(wish, address))
+                given.append(self._allocate(wish, address, free))
         except BaseException:
             self.release(given)
             raise
@@ -193,12 +194,12 @@ class HostPorts:
                 self.hold(port, address)
             raise
 
-    def _allocate(self, wish: PortWish, address: str) -> PublishedPort:
+    def _allocate(self, wish: PortWish, address: str, free: tuple[int, int]) -> PublishedPort:
         if wish.first == wish.last != 0:
             port = PublishedPort(wish.protocol, wish.container_port, wish.host_ip, wish.first)
             self.hold(port, address)
             return port
-        low, high = (wish.first, wish.last) if wish.first else _ephemeral_range()
+        low, high = (wish.first, wish.last) if wish.first else free
         span = high - low + 1
         # From a place of its own on: another engine that died may have left its rules for the first ports.
         start = self._next.get(wish.protocol, low + random.randrange(span)) if not wish.first else low

@@ -5,6 +5,7 @@ The refusals are real: triggers in the engine's own database file.
 
 import os
 import signal
+import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -67,3 +68,35 @@ def test_a_start_that_fails_is_noted_though_its_network_stays(own_engine: Engine
         assert (found["Status"], found["ExitCode"]) == ("created", 127)
         assert "nope" in found["Error"]
     own_engine.docker("rm", name, check=True)
+
+
+@pytest.mark.parametrize("change", ["UPDATE OF config ON containers", "INSERT ON endpoints"])
+def test_ports_that_could_not_be_noted_are_as_before(own_engine: Engine, name: str, change: str) -> None:
+    serve = "mkdir -p /srv; echo page > /srv/index.html; exec httpd -f -p 80 -h /srv"
+    own_engine.docker("run", "-d", "--name", name, "--stop-signal", "KILL", "-p", "127.0.0.1::80", "busybox", "sh", "-c",
+                      serve, check=True)  # fmt: skip
+    first = own_engine.docker("port", name, "80", check=True).stdout.strip()
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        second = probe.getsockname()[1]
+    until(lambda: answers(first), "it serves")
+    with refusing(own_engine, change):
+        refused = own_engine.onggi("update", "--publish-rm", "80", "--publish-add", f"127.0.0.1:{second}:81", name)
+        assert refused.returncode == 1
+        assert answers(first)
+        assert own_engine.docker("port", name).stdout == f"80/tcp -> {first}\n"
+    with socket.create_server(("127.0.0.1", second)):
+        pass  # nobody holds it
+    own_engine.kill()
+    own_engine.start()
+    assert own_engine.docker("port", name).stdout == f"80/tcp -> {first}\n"
+    assert answers(first)
+
+
+def answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=5) as connection:
+            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            return b"page" in connection.makefile("rb").read()
+    except OSError:
+        return False

@@ -4,6 +4,8 @@ Labels count at once; published ports too, while the container runs on a bridge;
 next start on. (A part of POST /containers/{name}/update that only who asks for it sees.)
 """
 
+import logging
+import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +16,16 @@ from onggi.engine import container_store, endpoints, own_labels, validation
 from onggi.engine.container import Container
 from onggi.engine.container_config import ContainerConfig, DockerObject, HostConfig, Mount, PortBinding
 from onggi.engine.lifecycle import State, Verb, require
-from onggi.errors import Conflict, InvalidParameter, Unsupported
+from onggi.errors import Conflict, InvalidParameter, OnggiError, Unsupported
+from onggi.network.endpoint import EndpointRequest
+from onggi.network.joining import Connected
 from onggi.network.publish import parse_container_port
 from onggi.volumes.mount_point import MountPoint, MountRequest
 
 if TYPE_CHECKING:
     from onggi.engine.engine import Engine
+
+log = logging.getLogger(__name__)
 
 
 class Changes(DockerObject, frozen=True):
@@ -60,13 +66,19 @@ async def change(engine: "Engine", container: Container, asked: Changes) -> list
             mounts=[*(host.mounts or ()), *(asked.mounts or ())] or None,
         )  # fmt: skip
         before = container.config, container.host_config, container.mounts
+        connected = None
         try:
             if runs and host.port_bindings != container.host_config.port_bindings:
-                await _republish(engine, container, config, host)
+                request = _publishing(container, config, host)
+                connected = engine.networks.connected(container.id)
+                await engine.networks.republish(container.id, request)
             container.config, container.host_config, container.mounts = config, host, (*kept, *added)
             await engine.database.write(lambda connection: container_store.update_configuration(connection, container))
         except BaseException:
+            # Also for who cancels in the middle: what the request changed must not outlive its refusal.
             container.config, container.host_config, container.mounts = before
+            if connected is not None:
+                await _publish_as_before(engine, container, connected)
             await _undo(engine, container, added)
             raise
         if not runs:
@@ -189,9 +201,16 @@ async def _undo(engine: "Engine", container: Container, added: Sequence[MountPoi
             await engine.volumes.remove(point.name, force=True)
 
 
-async def _republish(engine: "Engine", container: Container, config: ContainerConfig, host: HostConfig) -> None:
+def _publishing(container: Container, config: ContainerConfig, host: HostConfig) -> EndpointRequest:
     mode = host.network_mode
     if mode in ("none", "host") or mode.startswith("container:"):
         raise Conflict(f"ports of a container in network mode {mode} can't be published")
-    request = endpoints.request(container.name, config, host, container.endpoints)
-    await engine.networks.republish(container.id, request)
+    return endpoints.request(container.name, config, host, container.endpoints)
+
+
+async def _publish_as_before(engine: "Engine", container: Container, connected: Connected) -> None:
+    try:
+        await engine.networks.publish_as_before(container.id, connected)
+    except (OnggiError, sqlite3.Error) as error:
+        # The rules are as they were by now; what could not be written down is found again at the next start.
+        log.error("container %s: its ports as they were: %s", container.id[:12], error)

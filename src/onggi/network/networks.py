@@ -478,8 +478,25 @@ class Networks:
                     raise System(str(error)) from error
                 endpoint = structs.replace(endpoint, ports=ports)
             endpoints.append(structs.replace(endpoint, exposed=tuple(request.exposed)))
-        changed = self._connected[container_id] = Connected(connected.name, tuple(endpoints), tuple(request.exposed))
-        before, after = connected.forwards, changed.forwards
+        await self._connect_as(container_id, Connected(connected.name, tuple(endpoints), tuple(request.exposed)))
+
+    def connected(self, container_id: str) -> Connected:
+        """What a running container has: for `publish_as_before`."""
+        return self._connected[container_id]
+
+    async def publish_as_before(self, container_id: str, before: Connected) -> None:
+        """Undo a `republish`: the very ports of `before`. Raises PortAllocated or PortInUse when one is taken by now."""
+        now = self._connected[container_id]
+        had = {port: endpoint.address for endpoint in before.endpoints for port in endpoint.ports}
+        has = {port for endpoint in now.endpoints for port in endpoint.ports}
+        self._host_ports.release([port for port in has if port not in had])
+        for port in had.keys() - has:
+            self._host_ports.hold(port, had[port])
+        await self._connect_as(container_id, before)
+
+    async def _connect_as(self, container_id: str, changed: Connected) -> None:
+        before, after = self._connected[container_id].forwards, changed.forwards
+        self._connected[container_id] = changed
         await self._firewall.withdraw([forward for forward in before if forward not in after])
         await self._firewall.publish([forward for forward in after if forward not in before])
         await self._save(container_id)

@@ -3,8 +3,10 @@
 import base64
 import hashlib
 import hmac
+import http.client
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -336,6 +338,33 @@ def test_guessing_is_slowed_down(registry: OnggiRegistry) -> None:
     answer = registry.as_("guessed")("GET", "/v2/")  # the right one is not told from a wrong one while it is locked
     assert (answer.status, answer.code) == (429, "TOOMANYREQUESTS")
     assert 1 <= int(answer.headers["retry-after"]) <= 10
+
+
+def test_guesses_that_come_at_once_are_as_few(registry: OnggiRegistry) -> None:
+    """And whoever knows the password is served beside them, from another address."""
+    registry.user("besieged")
+    guesses = 200
+
+    def guess(number: int) -> int:
+        return signed_in_from("127.0.0.98", registry, "besieged", f"wrong {number}")
+
+    with ThreadPoolExecutor(guesses) as pool:
+        statuses = list(pool.map(guess, range(guesses)))
+    assert set(statuses) == {401, 429}
+    assert statuses.count(401) <= 6
+    assert signed_in_from("127.0.0.98", registry, "besieged", PASSWORD) == 429
+    assert signed_in_from("127.0.0.99", registry, "besieged", PASSWORD) == 200
+
+
+def signed_in_from(address: str, registry: OnggiRegistry, user: str, password: str) -> int:
+    """The status of a request from this address of the loopback range."""
+    host, _, port = registry.host.partition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=60, source_address=(address, 0))
+    try:
+        connection.request("GET", "/v2/", headers={"Authorization": basic(user, password)})
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 def test_nobody_without_an_administrator(registry: OnggiRegistry) -> None:

@@ -1,5 +1,6 @@
 """Small parts of the registry: patterns, names, ranges, throttle, rights, metrics, where a request comes from."""
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from onggi.registry.names import InvalidName, repository_name
 from onggi.registry.permissions import ANONYMOUS, PERMISSIONS, Action, Role, Scope, Standing, Subject, SubjectKind, may
 from onggi.registry.service import Service
 from onggi.registry.settings import Settings
-from onggi.registry.throttle import Throttle, TooManyTries
+from onggi.registry.throttle import Throttle, TooManyTries, Turns
 
 
 @pytest.mark.parametrize(
@@ -156,3 +157,29 @@ def test_each_route_names_what_one_must_be_allowed() -> None:
         f"{route.method} {route.path}" for route in routes if route.action is None and route.authenticate is None
     }
     assert unguarded == OPEN
+
+
+def test_turns_come_one_after_the_other_and_so_many_wait() -> None:
+    async def main() -> None:
+        turns, order, inside = Turns(most=3), list[int](), asyncio.Event()
+
+        async def enter(number: int) -> None:
+            async with turns.of("key"):
+                order.append(number)
+                await inside.wait()
+
+        tasks = [asyncio.create_task(enter(number)) for number in range(4)]
+        await asyncio.sleep(0)
+        with pytest.raises(TooManyTries):
+            await enter(4)
+        async with turns.of("another"):
+            assert order == [0]
+        tasks[1].cancel()  # who leaves while he waits is nobody's turn
+        inside.set()
+        assert [type(outcome) for outcome in await asyncio.gather(*tasks, return_exceptions=True)] == [
+            type(None), asyncio.CancelledError, type(None), type(None),
+        ]  # fmt: skip
+        assert order == [0, 2, 3]
+        assert turns._keys == {}
+
+    asyncio.run(main())

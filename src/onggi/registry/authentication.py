@@ -58,18 +58,21 @@ async def sign_in(service: Service, name: str, password: str, address: str) -> S
     """
     # By address too: nobody can lock somebody else out from afar.
     account = f"{name[:100]} {address}"
-    service.account_throttle.check(account)
-    service.address_throttle.check(address)
-    subject = await (_robot(service, name, password) if "+" in name else _user(service, name, password))
+    async with service.sign_ins.of(address):
+        service.account_throttle.check(account)
+        service.address_throttle.check(address)
+        subject = await (_robot(service, name, password) if "+" in name else _user(service, name, password))
+        if subject is None:
+            service.account_throttle.failed(account)
+            service.address_throttle.failed(address)
+        else:
+            service.account_throttle.succeeded(account)
     if subject is None:
-        service.account_throttle.failed(account)
-        service.address_throttle.failed(address)
         service.metrics.refused_sign_ins.add()
         await service.database.write(
             lambda connection: audit.record(connection, Actor(name[:100], address), "sign in", outcome=Outcome.REFUSED)
         )
         raise BadCredentials
-    service.account_throttle.succeeded(account)
     return subject
 
 

@@ -22,7 +22,7 @@ from onggi.registry.permissions import Subject
 from onggi.registry.pulls import Pulls
 from onggi.registry.receiving import Receiver
 from onggi.registry.settings import Settings
-from onggi.registry.throttle import Throttle
+from onggi.registry.throttle import Throttle, Turns
 from onggi.registry.tokens import Tokens
 
 T = TypeVar("T")
@@ -55,6 +55,8 @@ class Service:
         """Asked before a manifest is given out by GET; each may raise Forbidden with the rule and the reason."""
         self.account_throttle = Throttle(free=5)
         self.address_throttle = Throttle(free=30)
+        self.sign_ins = Turns(most=1000)
+        """By address."""
         self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="disk")
         """For what blocks on the disk."""
         self._stack = AsyncExitStack()

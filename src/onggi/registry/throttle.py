@@ -1,11 +1,14 @@
 """Slows guessing down: after a few failures for an account or from an address, tries are refused for a while.
 
-Counted in memory, in a bounded table: a restart forgets, and an attacker can't fill it.
+Counted in memory, in a bounded table: a restart forgets, and an attacker can't fill it. Tries that come at once are made
+one after the other (`Turns`), so that each knows how those before it ended.
 """
 
+import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from onggi.errors import OnggiError
 
@@ -48,3 +51,30 @@ class Throttle:
 
     def succeeded(self, key: str) -> None:
         self._failures.pop(key, None)
+
+
+class Turns:
+    """One at a time for each key, in the order in which they came; whoever comes after `most` that wait is refused.
+
+    Else all guesses of a burst would be made before the first is known to be wrong, and one address could keep the
+    threads that check passwords from all others.
+    """
+
+    def __init__(self, *, most: int) -> None:
+        self._most = most
+        self._keys: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    @asynccontextmanager
+    async def of(self, key: str) -> AsyncIterator[None]:
+        """Raises TooManyTries."""
+        lock, inside = self._keys.get(key) or (asyncio.Lock(), 0)
+        if inside > self._most:
+            raise TooManyTries(1)
+        self._keys[key] = lock, inside + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, inside = self._keys.pop(key)
+            if inside > 1:
+                self._keys[key] = lock, inside - 1

@@ -103,7 +103,20 @@ def test_quota(ask: Client, project: str) -> None:
     assert ask("PATCH", begun, b"c" * 900, {"Content-Type": "application/octet-stream"}).status == 403  # it counts
     assert ask.ok("GET", f"/api/v1/projects/{project}").json()["used_bytes"] == 2900
     ask.ok("DELETE", begun)
-    ask.blob(repository, b"d" * 1000)
+    config = b"{}"
+    ask.blob(repository, config)
+    document = {"schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "test/quota", "layers": [],
+                "config": {"mediaType": "test/config", "digest": digest_of(config), "size": len(config)}}  # fmt: skip
+    ask.manifest(repository, "fits", document)
+    holds = ask.ok("GET", f"/api/v1/projects/{project}").json()["used_bytes"]
+    assert holds == 2002 + len(ask.ok("GET", f"/v2/{repository}/manifests/fits").body)
+    ask.manifest(repository, "again", document)  # the same under another name
+    assert ask.ok("GET", f"/api/v1/projects/{project}").json()["used_bytes"] == holds
+    large = {**document, "annotations": {"why": "x" * 1000}}
+    answer = ask("PUT", f"/v2/{repository}/manifests/large", large, {"Content-Type": MANIFEST})
+    assert (answer.status, answer.code) == (403, "DENIED")
+    assert ask("GET", f"/v2/{repository}/manifests/large").status == 404
+    ask.blob(repository, b"d" * (3000 - holds))
     assert "quota" in [event["kind"] for event in ask.ok("GET", f"/api/v1/projects/{project}/events").json()]
 
 

@@ -143,6 +143,18 @@ def test_hooks_are_switched_off_and_deleted(ask: Client, project: str, receiver:
         assert ask("DELETE", f"{path}/{number}").status in (400, 404), number
 
 
+def test_what_waits_for_a_hook_that_is_switched_off_is_given_up(ask: Client, project: str, receiver: Receiver) -> None:
+    receiver.answers = [500]
+    path = f"/api/v1/projects/{project}/webhooks"
+    hook = ask.ok("POST", path, {"url": receiver.url, "events": ["push"]}).json()["id"]
+    ask.image(f"{project}/app", "v1", b"one")
+    until(lambda: _deliveries(ask, project, hook)[0]["attempts"] == 1, "it has been tried")
+    ask.ok("PATCH", f"{path}/{hook}", {"enabled": False})
+    until(lambda: _deliveries(ask, project, hook)[0]["state"] == "given up", "nobody tries any more")
+    assert _deliveries(ask, project, hook)[0]["error"] == "the webhook is switched off"
+    assert len(receiver.got) == 1
+
+
 def test_scans_are_told_too(ask: Client, project: str, receiver: Receiver) -> None:
     ask.ok("POST", f"/api/v1/projects/{project}/webhooks", {"url": receiver.url})
     ask.image(f"{project}/app", "v1", b"no archive" * 100)

@@ -12,14 +12,13 @@ The rules that keep acknowledged blobs safe while garbage is collected:
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from onggi.errors import Conflict
 from onggi.oci.digest import Digest
-from onggi.registry import clock
+from onggi.registry import clock, quotas
 from onggi.registry.database import Connection
 from onggi.registry.permissions import Subject
-from onggi.registry.refusals import BlobNotHere, QuotaExceeded, UploadUnknown
+from onggi.registry.refusals import BlobNotHere, UploadUnknown
 from onggi.registry.repositories import find_or_make
 
 TOUCH_EVERY = timedelta(minutes=10)
@@ -120,7 +119,7 @@ def mount(connection: Connection, repository: str, source: str, digest: Digest) 
     if found is None:
         return False
     repository_id = find_or_make(connection, repository)
-    check_quota(connection, repository_id, digest, found["size_bytes"])
+    quotas.check_blob(connection, repository_id, digest, found["size_bytes"])
     _link(connection, repository_id, digest)
     return True
 
@@ -179,7 +178,7 @@ def adopt(connection: Connection, upload: UploadRow, digest: Digest, size_bytes:
     """
     if not connection.execute("DELETE FROM uploads WHERE id = ?", (upload.id,)).rowcount:
         raise UploadUnknown
-    check_quota(connection, upload.repository_id, digest, size_bytes)
+    quotas.check_blob(connection, upload.repository_id, digest, size_bytes)
     made = connection.execute(
         "INSERT INTO blobs (digest, key, size_bytes, created_at) VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING",
         (digest, upload.key, size_bytes, clock.stamp()),
@@ -194,41 +193,3 @@ def discard(connection: Connection, key: str) -> None:
     connection.execute(
         "INSERT INTO garbage (key, since) VALUES (?, ?) ON CONFLICT (key) DO NOTHING", (key, clock.stamp())
     )
-
-
-def used_bytes(connection: Connection, project_id: int) -> int:
-    """What a project holds: each blob once, however many of its repositories have it; and unfinished uploads."""
-    row = connection.execute(
-        "SELECT (SELECT COALESCE(SUM(size_bytes), 0) FROM blobs WHERE digest IN (SELECT l.digest FROM repository_blobs l"
-        "   JOIN repositories r ON r.id = l.repository_id WHERE r.project_id = ?))"
-        " + (SELECT COALESCE(SUM(u.size_bytes), 0) FROM uploads u JOIN repositories r ON r.id = u.repository_id"
-        "   WHERE r.project_id = ?) AS used",
-        (project_id, project_id),
-    ).fetchone()
-    return int(row["used"])
-
-
-def room(connection: Connection, repository_id: int) -> tuple[str, int, int] | None:
-    """Project, quota and use of a repository's project; None where there is no quota."""
-    row: Any = connection.execute(
-        "SELECT p.id, p.name, p.quota_bytes FROM repositories r JOIN projects p ON p.id = r.project_id WHERE r.id = ?",
-        (repository_id,),
-    ).fetchone()
-    if row is None or not row["quota_bytes"]:
-        return None
-    return row["name"], row["quota_bytes"], used_bytes(connection, row["id"])
-
-
-def check_quota(connection: Connection, repository_id: int, digest: Digest, size_bytes: int) -> None:
-    """Raises QuotaExceeded when the project has no room for a blob that it does not hold yet."""
-    found = room(connection, repository_id)
-    if found is None:
-        return
-    project, quota_bytes, used = found
-    held = connection.execute(
-        "SELECT 1 FROM repository_blobs l JOIN repositories r ON r.id = l.repository_id WHERE l.digest = ?"
-        " AND r.project_id = (SELECT project_id FROM repositories WHERE id = ?) LIMIT 1",
-        (digest, repository_id),
-    ).fetchone()
-    if held is None and used + size_bytes > quota_bytes:
-        raise QuotaExceeded(project, quota_bytes, used)

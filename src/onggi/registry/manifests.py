@@ -15,7 +15,7 @@ from onggi.oci.descriptor import (
 )
 from onggi.oci.digest import Digest
 from onggi.oci.manifest import Index, InvalidManifest, Manifest, parse_manifest
-from onggi.registry import tags
+from onggi.registry import quotas, tags
 from onggi.registry.clock import stamp
 from onggi.registry.database import Connection
 from onggi.registry.refusals import DigestWrong, ManifestUnknown, ReferencesUnknown
@@ -100,7 +100,7 @@ def _missing(connection: Connection, repository_id: int, references: dict[Digest
 
 
 def store(connection: Connection, repository_id: int, document: Document, by: str) -> bool:
-    """Store a manifest whose references are all there; True when it is new here. Raises ReferencesUnknown.
+    """Store a manifest whose references are all there; True when it is new here. Raises ReferencesUnknown, QuotaExceeded.
 
     The references are looked up in the transaction that stores it: from then on the collector leaves them alone.
     """
@@ -114,6 +114,8 @@ def store(connection: Connection, repository_id: int, document: Document, by: st
     ).fetchone()
     if old is not None and not old["deleted_at"] and old["media_type"] == document.media_type:
         return False
+    if old is None:
+        quotas.check(connection, repository_id, len(document.content))
     now = stamp()
     connection.execute(
         "INSERT INTO manifests (repository_id, digest, media_type, artifact_type, subject, size_bytes, content,"

@@ -6,7 +6,7 @@ import msgspec
 from aiohttp import web
 
 from onggi.errors import Forbidden, NotFound
-from onggi.registry import accounts, audit, blobs, names, projects, retention, users
+from onggi.registry import accounts, audit, names, projects, quotas, retention, users
 from onggi.registry.database import Connection
 from onggi.registry.jsonform import encode
 from onggi.registry.permissions import Action, Role
@@ -63,7 +63,7 @@ def _shown(connection: Connection, row: Any) -> dict[str, Any]:
     return {
         "name": row["name"], "public": bool(row["public"]), "description": row["description"],
         "created_at": row["created_at"], "repositories": count, "quota_bytes": row["quota_bytes"],
-        "used_bytes": blobs.used_bytes(connection, row["id"]), "immutable": msgspec.Raw(row["immutable"].encode()),
+        "used_bytes": quotas.used_bytes(connection, row["id"]), "immutable": msgspec.Raw(row["immutable"].encode()),
         "retention": msgspec.Raw(row["retention"].encode()),
     }  # fmt: skip
 

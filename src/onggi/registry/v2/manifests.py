@@ -16,12 +16,13 @@ from onggi.registry.events import Event, EventKind
 from onggi.registry.manifests import Document
 from onggi.registry.names import project_of, tag_name
 from onggi.registry.permissions import Action
-from onggi.registry.refusals import BlobNotHere, ManifestTooLarge, ReferencesUnknown
+from onggi.registry.refusals import BlobNotHere, ManifestTooLarge, QuotaExceeded, ReferencesUnknown
 from onggi.registry.repositories import find, find_or_make
 from onggi.registry.requests import REPOSITORY, SUBJECT, actor, read_body
 from onggi.registry.route import Route
 from onggi.registry.service import Service
 from onggi.registry.tags import TagAction
+from onggi.registry.v2 import quota
 
 
 def _reference(request: web.Request) -> str:
@@ -59,7 +60,11 @@ class Manifests:
         document = manifests.read_document(content, request.headers.get("Content-Type", ""), digest)
         tag = "" if digest is not None else reference
         about = await self._details(repository, document)
-        await service.write(lambda connection: self._store(connection, request, document, tag, about))
+        try:
+            await service.write(lambda connection: self._store(connection, request, document, tag, about))
+        except QuotaExceeded:
+            await quota.tell(service, request)
+            raise
         headers = {
             "Location": f"/v2/{request.match_info['name']}/manifests/{document.digest}",
             "Docker-Content-Digest": document.digest,

@@ -10,17 +10,17 @@ from aiohttp import web
 from onggi.content.objects import ObjectUnknown
 from onggi.content.store import StoreFull, UnexpectedContent
 from onggi.oci.digest import Digest
-from onggi.registry import audit, blobs
+from onggi.registry import audit, blobs, quotas
 from onggi.registry.authorization import may_in
 from onggi.registry.blobs import UploadRow
 from onggi.registry.database import Connection
-from onggi.registry.events import Event, EventKind
 from onggi.registry.names import InvalidName, repository_name
 from onggi.registry.permissions import Action
 from onggi.registry.refusals import DigestWrong, QuotaExceeded, SizeWrong, UploadUnknown
 from onggi.registry.requests import REPOSITORY, SUBJECT, actor
 from onggi.registry.route import Route
 from onggi.registry.service import Service
+from onggi.registry.v2 import quota
 
 _RANGE = re.compile(r"(?:bytes[= ])?([0-9]{1,18})-([0-9]{1,18})(?:/(?:[0-9]{1,18}|\*))?", re.ASCII)
 
@@ -112,7 +112,7 @@ class Uploads:
 
     async def _append(self, request: web.Request, upload: UploadRow, at: int | None) -> int:
         service = self._service
-        room = await service.read(lambda connection: blobs.room(connection, upload.repository_id))
+        room = await service.read(lambda connection: quotas.room(connection, upload.repository_id))
         before = await self._size(upload)
 
         def limit(size_bytes: int) -> None:
@@ -122,7 +122,7 @@ class Uploads:
         try:
             return await service.receiver.append(upload.key, request.content, at, limit)
         except QuotaExceeded:
-            await self._tell_quota(request)
+            await quota.tell(self._service, request)
             raise
         except StoreFull:
             await service.write(lambda connection: blobs.give_up(connection, upload.id))
@@ -134,10 +134,6 @@ class Uploads:
             size = await self._size(upload)
             await service.write(lambda connection: blobs.grown(connection, upload.id, size))
             raise
-
-    async def _tell_quota(self, request: web.Request) -> None:
-        event = Event(EventKind.QUOTA, request[REPOSITORY], request[SUBJECT].name)
-        await self._service.write(lambda connection: self._service.events.publish(connection, event))
 
     async def _size(self, upload: UploadRow) -> int:
         try:
@@ -160,7 +156,7 @@ class Uploads:
             await service.write(lambda connection: blobs.adopt(connection, upload, digest, size))
         except QuotaExceeded:
             await service.write(lambda connection: blobs.give_up(connection, upload.id))
-            await self._tell_quota(request)
+            await quota.tell(self._service, request)
             raise
         return _created(name, digest)
 

@@ -78,7 +78,13 @@ class Deliverer:
             return hook, row["event"], row["body"]
 
         found = await self._service.read(look)
-        if found is None or not found[0].enabled:
+        if found is None:
+            return  # and with the webhook went its deliveries
+        if not found[0].enabled:
+            await self._service.database.write(
+                lambda connection: hooks.finish(connection, name, "given up", status=0, error="the webhook is switched off",
+                                                attempt=job.attempt, took_ms=0)
+            )  # fmt: skip
             return
         hook, event, body = found
         began = time.monotonic()

@@ -26,6 +26,7 @@ from onggi.network.endpoint import PublishedPort
 
 ANY_ADDRESS = "0.0.0.0"
 PATIENCE_S = 60.0
+_ASKED = 3
 PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
 _PROTOCOLS = {"tcp": nftables.TCP, "udp": nftables.UDP, "sctp": nftables.SCTP}
 
@@ -195,6 +196,16 @@ def remove_table(table: str) -> None:
 
 
 def ask(*words: str) -> str | None:
-    """What nft(8) answers to a question; None when what was asked for is not there."""
-    done = subprocess.run([_nft(), *words], text=True, capture_output=True, check=False, timeout=PATIENCE_S)
-    return done.stdout if done.returncode == 0 else None
+    """What nft(8) answers to a question; None when what was asked for is not there. Raises System with its words.
+
+    Asked again when it fails otherwise: who takes a failure for "not there" leaves rules behind.
+    """
+    for _ in range(_ASKED):
+        done = subprocess.run(
+            [_nft(), *words], text=True, capture_output=True, check=False, timeout=PATIENCE_S, env={"LC_ALL": "C"}
+        )
+        if done.returncode == 0:
+            return done.stdout
+        if "No such file or directory" in done.stderr:
+            return None
+    raise System(f"nft did not answer to {' '.join(words)}: {done.stderr.strip()}")

@@ -205,17 +205,21 @@ class _Reading:
 
     async def send_present(self) -> None:
         """Send what is there now."""
-        loop = asyncio.get_running_loop()
-        self._files = await loop.run_in_executor(None, self._log.open)
-        if self._query.tail is not None:
-            self._files = list(await loop.run_in_executor(None, last_records, self._files, self._query.tail))
-        elif self._query.since_ns is not None and self._files:
-            self._files = list(await loop.run_in_executor(None, records_since, self._files, self._query.since_ns))
+        await asyncio.get_running_loop().run_in_executor(None, self._open)
         while self._files and not self.done:
             await self._send_rest(self._files[0])
             if len(self._files) == 1:
                 return
             self._files.pop(0).close()
+
+    def _open(self) -> None:
+        """Open the files where the answer begins. Blocks on the disk: in one go, since each way to a thread takes as long
+        as a short answer does."""
+        self._files = self._log.open()
+        if self._query.tail is not None:
+            self._files = list(last_records(self._files, self._query.tail))
+        elif self._query.since_ns is not None and self._files:
+            self._files = list(records_since(self._files, self._query.since_ns))
 
     async def send_new(self) -> None:
         """Send what has come since, through any number of rotations."""

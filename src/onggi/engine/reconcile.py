@@ -103,7 +103,7 @@ async def _look_at(engine: "Engine", container: Container, known: set[str]) -> N
             await _note_end_before_boot(engine, container)
         if container.state is State.RESTARTING and container.comeback is None:
             container.state = State.EXITED  # its pause is over by now: see `boot`
-            container.restart_count -= 1  # it has not come back yet
+            container.restart_count = max(container.restart_count - 1, 0)  # it has not come back yet
             row = container_store.state_row(container)
             await engine.database.write(lambda connection: container_store.update_state(connection, row))
 

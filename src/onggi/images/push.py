@@ -142,9 +142,12 @@ class Push:
             return None
         services = self._services
 
-        async def read(digest: Digest, most_bytes: int) -> bytes:
-            with await services.in_thread(lambda: services.blobs.open(digest)) as file:
+        def content(digest: Digest, most_bytes: int) -> bytes:
+            with services.blobs.open(digest) as file:
                 return file.read(most_bytes + 1)
+
+        async def read(digest: Digest, most_bytes: int) -> bytes:
+            return await services.in_thread(lambda: content(digest, most_bytes))
 
         index = await of_image(image, read, lease.hold_blob)
         if index is None:

@@ -211,6 +211,7 @@ def _publishing(container: Container, config: ContainerConfig, host: HostConfig)
 async def _publish_as_before(engine: "Engine", container: Container, connected: Connected) -> None:
     try:
         await engine.networks.publish_as_before(container.id, connected)
-    except (OnggiError, sqlite3.Error) as error:
-        # The rules are as they were by now; what could not be written down is found again at the next start.
+    except (OnggiError, OSError, sqlite3.Error) as error:
+        # The rules are as they were by now, but for a port that somebody has taken; what could not be written down is
+        # found again at the next start.
         log.error("container %s: its ports as they were: %s", container.id[:12], error)

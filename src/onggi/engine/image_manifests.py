@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from onggi.content.store import BlobUnknown
-from onggi.oci.descriptor import INDEXES, Descriptor
+from onggi.oci.descriptor import INDEXES, OCI_INDEX, Descriptor
 from onggi.oci.digest import Digest
 from onggi.oci.manifest import MANIFEST_LIMIT_BYTES, Index, parse_manifest
 
@@ -46,7 +46,8 @@ def target(images: "Images", image: "Image") -> Descriptor:
     for digest in _tops(image):
         document = _document(images, digest)
         if document is not None:
-            kind = parse_manifest(document).media_type or image.manifest_media_type
+            parsed = parse_manifest(document)
+            kind = parsed.media_type or (OCI_INDEX if isinstance(parsed, Index) else image.manifest_media_type)
             return Descriptor(media_type=kind, digest=digest, size=len(document))
     return _own(image)
 

@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
+from weakref import WeakValueDictionary
 
 from onggi.content.store import BlobUnknown, Store
 from onggi.errors import OnggiError, Unavailable
@@ -60,6 +61,8 @@ class Fetches:
         self._layers, self._blobs, self._executor = layers, blobs, executor
         self._turns = asyncio.Semaphore(most)
         self._running: dict[Wanted, _Fetch] = {}
+        self._blobs_wanted: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
+        """One blob may be wanted as two layers, or as one and for itself: it is brought once."""
         self._group = asyncio.TaskGroup()
 
     async def __aenter__(self) -> Self:
@@ -108,9 +111,10 @@ class Fetches:
 
     async def _bring(self, wanted: Wanted, layer: Descriptor, repository: Repository, row: LayerRow) -> None:
         row.say("Pulling fs layer")
-        if self._turns.locked():
+        alone = self._blobs_wanted.setdefault(wanted.digest, asyncio.Lock())
+        if self._turns.locked() or alone.locked():
             row.say("Waiting")
-        async with self._turns:
+        async with alone, self._turns:
             try:
                 await self._attempt(wanted, layer, repository, row)
             except Stale as error:

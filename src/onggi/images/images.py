@@ -1,6 +1,7 @@
 """The images on this host: look up, name, remove; what a pull, a load or a commit registers and holds meanwhile."""
 
 import asyncio
+import logging
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -33,6 +34,8 @@ from onggi.state.database import Database
 
 _KEEP_UNUSED_BLOBS = timedelta(days=1)
 """So long an interrupted pull may be taken up again."""
+
+log = logging.getLogger(__name__)
 
 
 class Publish(Protocol):
@@ -68,7 +71,10 @@ class Images:
 
     async def __aenter__(self) -> Self:
         (self.data_root / layers.DIRECTORY).mkdir(mode=0o700, parents=True, exist_ok=True)
-        hold_unrelated_trees(self.data_root / layers.DIRECTORY)
+        try:
+            hold_unrelated_trees(self.data_root / layers.DIRECTORY)
+        except OSError as error:
+            log.info("layers may lie beside each other on the disk, and pulls be slower: %s", error)
         await self._stack.enter_async_context(self._rubbish)
         await self._stack.enter_async_context(self.snapshots)
 

@@ -19,7 +19,7 @@ from onggi.images.decompress import MAGIC_BYTES, compression
 from onggi.images.lease import Lease
 from onggi.images.progress import LayerRow, Progress
 from onggi.images.unpack import WrongContent
-from onggi.images.whole_index import Member, NotWhole, WholeIndex, read_index
+from onggi.images.whole_index import Member, WholeIndex, read_index
 from onggi.images.worker_process import Integrity, WorkerProcess, printable
 from onggi.linux.fd import Fd
 from onggi.linux.path import RESOLVE_BENEATH, RESOLVE_NO_XDEV, openat2
@@ -262,8 +262,8 @@ class _Load:
             for blob in index.blobs:
                 if not await lease.hold_blob(blob.digest):
                     await self._blob(blob)
-        except (MissingFile, NotWhole, InvalidManifest):
-            return None  # the image of it that was chosen is whole
+        except (Integrity, InvalidManifest):
+            return None  # something is missing, or not what it should be: the image of it that was chosen is whole
         return index
 
     async def _blob(self, blob: Descriptor) -> None:

@@ -5,7 +5,7 @@ none ("dangling"). All functions run inside a caller's read or transaction.
 """
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -164,20 +164,18 @@ def _with_latest(text: str) -> str:
 
 def insert(
     connection: sqlite3.Connection, *, image_id: Digest, config: bytes, manifest: bytes, media_type: str,
-    size_bytes: int, parent: str, blobs: Collection[Digest], index: Digest | None, now: str,
+    size_bytes: int, parent: str, blobs: Iterable[Digest], index: Digest | None, now: str,
 ) -> bool:  # fmt: skip
     """Record an image; False when it is known: then the new manifest counts, since its blobs are here.
 
-    `index`: what it came with, whole. An earlier one stays when it is among `blobs`: then the image came by it again.
+    `index`: what it came with, whole. Without one an earlier one stays, since all of it is still here.
     """
     row = connection.execute("SELECT index_digest FROM images WHERE id = ?", (image_id,)).fetchone()
     known = row is not None
     if known:
-        if index is None and row["index_digest"] in blobs:
-            index = Digest(row["index_digest"])
         connection.execute(
             "UPDATE images SET manifest = ?, media_type = ?, last_used_at = ?, index_digest = ? WHERE id = ?",
-            (manifest, media_type, now, index or "", image_id),
+            (manifest, media_type, now, index or row["index_digest"], image_id),
         )
     else:
         created = parse_image_config(config).created or ""

@@ -12,7 +12,7 @@ from onggi.content.store import BlobUnknown
 from onggi.images.image import Image
 from onggi.images.remote.failure import printable
 from onggi.images.unpack import Integrity
-from onggi.oci.descriptor import FOREIGN_LAYERS, INDEXES, MANIFESTS, Descriptor
+from onggi.oci.descriptor import FOREIGN_LAYERS, INDEXES, MANIFESTS, OCI_INDEX, Descriptor
 from onggi.oci.digest import Digest
 from onggi.oci.manifest import MANIFEST_LIMIT_BYTES, Index, parse_manifest
 
@@ -117,7 +117,7 @@ async def of_image(
 
     try:
         content = await document(image.index)
-        kind = parse_manifest(content).media_type
+        kind = parse_manifest(content).media_type or OCI_INDEX  # which alone may leave it out
         index = await read_index(Member(image.index, kind, content), lambda entry: document(entry.digest))
         for blob in index.blobs:
             if not await hold(blob.digest):

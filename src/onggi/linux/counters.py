@@ -70,7 +70,7 @@ def read(group: Cgroup) -> Counters:
 def read_links(pid: int) -> "dict[str, dict[str, int]]":
     """What each link of a process's network namespace has carried, but for loopback. Empty if the process has gone."""
     try:
-        with open(f"/proc/{pid}/net/dev", encoding="ascii") as file:
+        with open(f"/proc/{pid}/net/dev", encoding="ascii", errors="replace") as file:
             return parse_net_dev(file.read())
     except (FileNotFoundError, ProcessLookupError):
         return {}

@@ -485,14 +485,27 @@ class Networks:
         return self._connected[container_id]
 
     async def publish_as_before(self, container_id: str, before: Connected) -> None:
-        """Undo a `republish`: the very ports of `before`. Raises PortAllocated or PortInUse when one is taken by now."""
+        """Undo a `republish`: the very ports of `before`.
+
+        Raises what `HostPorts.hold` raises for a port that is taken by now; the others are published then.
+        """
         now = self._connected[container_id]
         had = {port: endpoint.address for endpoint in before.endpoints for port in endpoint.ports}
         has = {port for endpoint in now.endpoints for port in endpoint.ports}
         self._host_ports.release([port for port in has if port not in had])
+        lost: dict[PublishedPort, OnggiError | OSError] = {}
         for port in had.keys() - has:
-            self._host_ports.hold(port, had[port])
-        await self._connect_as(container_id, before)
+            try:
+                self._host_ports.hold(port, had[port])
+            except (OnggiError, OSError) as error:
+                lost[port] = error
+        endpoints = tuple(
+            structs.replace(endpoint, ports=tuple(port for port in endpoint.ports if port not in lost))
+            for endpoint in before.endpoints
+        )
+        await self._connect_as(container_id, Connected(before.name, endpoints, before.exposed))
+        if lost:
+            raise next(iter(lost.values()))
 
     async def _connect_as(self, container_id: str, changed: Connected) -> None:
         before, after = self._connected[container_id].forwards, changed.forwards

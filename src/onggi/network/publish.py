@@ -14,6 +14,8 @@ from onggi.linux.fd import Fd
 from onggi.network.endpoint import Binding, PublishedPort
 
 ANY_ADDRESS = "0.0.0.0"
+_SHARE = 0.75
+"""Of the engine's descriptors that ports may take: without any it could serve nobody."""
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "sctp": socket.SOCK_STREAM}
 
 
@@ -160,6 +162,8 @@ class HostPorts:
 
         Raises PortAllocated, PortInUse or TooManyPorts.
         """
+        if len(self) + len(asked) > _SHARE * resource.getrlimit(resource.RLIMIT_NOFILE)[0]:
+            raise TooManyPorts
         given: list[PublishedPort] = []
         free = _ephemeral_range() if any(not wish.first for wish in asked) else (0, 0)
         try:
@@ -238,6 +242,8 @@ class HostPorts:
                 holder.listen(0)
         except OSError as error:
             holder.close()
+            if not taken:
+                del self._held[port.protocol, port.host_port]
             reasons = {
                 errno.EADDRINUSE: "address already in use",
                 errno.EADDRNOTAVAIL: "cannot assign requested address",

@@ -32,6 +32,12 @@ ATTEMPTS = 14
 _COLLISIONS = 4
 """After so many unique violations it is no other transaction's doing."""
 _READERS = 4
+_CONNECTION = {
+    "connect_timeout": 10, "application_name": "onggi-registry",
+    # A server that has vanished is given up after half a minute, not when TCP does: two hours.
+    "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000,
+}  # fmt: skip
+"""Unless the address says otherwise."""
 _MOST_WAIT_S = 1.0
 _MIGRATING = 0x6F6E676769
 """The advisory lock of whoever brings the schema up to date."""
@@ -139,16 +145,15 @@ class PostgresDatabase:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await asyncio.to_thread(self._writer.shutdown)
-        await asyncio.to_thread(self._readers.shutdown)
+        for pool in (self._writer, self._readers):
+            await asyncio.to_thread(pool.shutdown, cancel_futures=True)
         for connection in self._opened:
             connection.close()
         self._opened.clear()
 
     def _connect(self, *, reading: bool) -> "psycopg.Connection[Row]":
-        connection = psycopg.connect(
-            self._address, autocommit=True, row_factory=_rows, connect_timeout=10, application_name="onggi-registry"
-        )
+        options: dict[str, Any] = {**_CONNECTION, **psycopg.conninfo.conninfo_to_dict(self._address)}
+        connection = psycopg.connect(autocommit=True, row_factory=_rows, **options)
         connection.adapters.register_loader("numeric", _Whole)
         # What is acknowledged is on the disk, whatever the server's default. And a machine that dies in a transaction
         # must not keep its locks for as long as TCP takes to notice.
@@ -209,7 +214,14 @@ class PostgresDatabase:
                 if isinstance(error, psycopg.OperationalError):
                     raise _Lost from error
                 raise
-            connection.execute("ROLLBACK")
+            try:
+                connection.execute("ROLLBACK")
+            except psycopg.Error:
+                connection.close()
+            if connection.closed or isinstance(error, errors.ReadOnlySqlTransaction):
+                # Nothing was done. The second: the server has become a standby, another may be its primary now.
+                connection.close()
+                raise _Lost from error
             if isinstance(error, psycopg.OperationalError) and not isinstance(error, _CONFLICTS):
                 raise Unavailable(f"the database refuses: {error.diag.message_primary}") from error
             if isinstance(error, psycopg.DataError) and "NUL" in str(error):

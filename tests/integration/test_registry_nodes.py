@@ -223,7 +223,9 @@ def test_a_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
 def test_what_holds_on_sqlite_holds_on_postgresql(server: Postgres, tmp_path: Path) -> None:
     """The registry's other tests again: a sample, or all of them."""
     here = Path(__file__).parent
-    names = ("operation", "rights", "scanning", "secrets", "versions", "webhooks") if WHOLE else ("versions",)
+    names = (
+        ("operation", "rights", "scanning", "secrets", "signatures", "versions", "webhooks") if WHOLE else ("versions",)
+    )
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n0", f"--basetemp={tmp_path}/other",
          *(str(here / f"test_registry_{name}.py") for name in names)],

@@ -1,5 +1,6 @@
 """Manifests: the documents, what they name, who refers to them. They live in the database, with the tags that move."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,7 +122,9 @@ def store(connection: Connection, repository_id: int, document: Document, by: st
         "INSERT INTO manifests (repository_id, digest, media_type, artifact_type, subject, size_bytes, content,"
         " pushed_at, pushed_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (repository_id, digest) DO UPDATE SET deleted_at = '', media_type = excluded.media_type,"
-        " artifact_type = excluded.artifact_type, pushed_at = excluded.pushed_at, pushed_by = excluded.pushed_by",
+        " artifact_type = excluded.artifact_type, pushed_at = excluded.pushed_at,"
+        # Nobody makes it theirs by pushing it again as another media type: `signatures` goes by who pushed it.
+        " pushed_by = CASE WHEN manifests.deleted_at = '' THEN manifests.pushed_by ELSE excluded.pushed_by END",
         (repository_id, document.digest, document.media_type, document.artifact_type[:500], document.subject,
          len(document.content), document.content, now, by),
     )  # fmt: skip
@@ -210,10 +213,30 @@ def restore(connection: Connection, repository_id: int, digest: str) -> None:
 def referrers(
     connection: Connection, repository: str, digest: str, last: str, most: int, artifact_type: str
 ) -> list[Any]:
-    """Rows of the manifests whose subject is `digest`, after `last` in the order of their digests."""
+    """Rows of the manifests whose subject is `digest`, after `last` in the order of their digests; without their bytes."""
     return connection.execute(
-        "SELECT m.digest, m.media_type, m.artifact_type, m.size_bytes, m.content FROM repositories r"
+        "SELECT m.digest, m.media_type, m.artifact_type, m.size_bytes FROM repositories r"
         " JOIN manifests m ON m.repository_id = r.id WHERE r.name = ? AND m.subject = ? AND m.deleted_at = ''"
         " AND m.digest > ? AND (? = '' OR m.artifact_type = ?) ORDER BY m.digest LIMIT ?",
         (repository, digest, last, artifact_type, artifact_type, most),
+    ).fetchall()
+
+
+def signatures(
+    connection: Connection, repository: str, digest: str, artifact_types: Sequence[str], most_bytes: int, most: int
+) -> list[Any]:
+    """Rows of the signatures of `digest` that are no larger than `most_bytes`: each account's newest, then each one's next.
+
+    So however many an account pushes, before or after, they do not crowd out those of another.
+    """
+    kinds = ", ".join("?" * len(artifact_types))
+    return connection.execute(
+        "SELECT t.digest, t.artifact_type, m.content FROM ("  # noqa: S608  # question marks only
+        " SELECT s.repository_id, s.digest, s.artifact_type,"
+        "   ROW_NUMBER() OVER (PARTITION BY s.pushed_by ORDER BY s.pushed_at DESC, s.digest) AS turn"
+        "   FROM repositories r JOIN manifests s ON s.repository_id = r.id WHERE r.name = ? AND s.subject = ?"
+        f"   AND s.deleted_at = '' AND s.size_bytes <= ? AND s.artifact_type IN ({kinds})"
+        " ) t JOIN manifests m ON m.repository_id = t.repository_id AND m.digest = t.digest"
+        " ORDER BY t.turn, t.digest LIMIT ?",
+        (repository, digest, most_bytes, *artifact_types, most),
     ).fetchall()

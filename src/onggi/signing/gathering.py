@@ -6,6 +6,7 @@ The caller brings a `Documents`: what a repository has. The same walk serves the
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Protocol
 
 import msgspec
@@ -16,13 +17,21 @@ from onggi.signing import cosign, notation
 from onggi.signing.keys import PublicKey, TrustStore
 from onggi.signing.notation import NotVerified
 
+SIGNATURES = (cosign.BUNDLE, notation.SIGNATURE)
+"""Artifact types of the referrers that are signatures."""
 MOST_SIGNATURES = 64
-"""More than anybody makes; each costs a verification at every pull."""
+"""Of the referrers, and again under the tag. More than anybody makes; each costs a verification at every pull."""
+MOST_MANIFEST_BYTES = 64 * 1024
+"""A signature's manifest has about 1 KiB."""
 
 
 class Documents(Protocol):
     def referrers(self, image: Digest) -> Iterable[tuple[Digest, str, bytes]]:
-        """Digest, artifact type and bytes of each manifest whose subject is `image`."""
+        """Digest, artifact type and bytes of the manifests of `SIGNATURES` whose subject is `image`.
+
+        Only the first `MOST_SIGNATURES` are looked at, so whoever may push decides what is seen: the order must not let
+        one account's crowd out another's. Those larger than `MOST_MANIFEST_BYTES` are not needed.
+        """
 
     def tagged(self, tag: str) -> tuple[Digest, bytes] | None:
         """The manifest that a tag names."""
@@ -65,7 +74,7 @@ def _manifest(content: bytes) -> Manifest | None:
 def gather(image: Digest, documents: Documents, trusted: Sequence[Trusted], now: datetime) -> list[Signature]:
     """Every signature of `image`, those of the referrers first."""
     found: list[Signature] = []
-    for artifact, kind, content in documents.referrers(image):
+    for artifact, kind, content in islice(documents.referrers(image), MOST_SIGNATURES):
         manifest = _manifest(content)
         if manifest is None or manifest.subject is None or manifest.subject.digest != image:
             continue
@@ -73,8 +82,6 @@ def gather(image: Digest, documents: Documents, trusted: Sequence[Trusted], now:
             found += _bundles(artifact, manifest, image, documents, trusted)
         elif kind == notation.SIGNATURE:
             found += _notations(artifact, manifest, image, documents, trusted, now)
-        if len(found) >= MOST_SIGNATURES:
-            return found
     return found + _simple(image, documents, trusted)
 
 

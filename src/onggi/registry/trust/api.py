@@ -15,9 +15,7 @@ from onggi.registry.route import Route
 from onggi.registry.service import Service
 from onggi.registry.trust import policies
 from onggi.registry.trust.gate import Gate, signatures
-from onggi.signing import cosign, notation
-
-_SIGNATURES = (cosign.BUNDLE, notation.SIGNATURE)
+from onggi.signing.gathering import SIGNATURES
 
 
 class Trust:
@@ -68,7 +66,7 @@ def _tell(service: Service, connection: Connection, event: Event) -> None:
         " WHERE r.name = ? AND m.digest = ?",
         (event.repository, event.digest),
     ).fetchone()
-    if row is not None and row["subject"] and row["artifact_type"] in _SIGNATURES:
+    if row is not None and row["subject"] and row["artifact_type"] in SIGNATURES:
         service.events.publish(connection, Event(EventKind.SIGNATURE, event.repository, event.actor, digest=row["subject"],
                                                  details={"artifact": event.digest, "kind": row["artifact_type"]}))  # fmt: skip
 

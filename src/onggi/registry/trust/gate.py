@@ -20,7 +20,7 @@ from onggi.registry.trust import policies
 from onggi.registry.trust.policies import Policy, Rule
 from onggi.scan.matching import Finding
 from onggi.signing.cosign import MOST_BYTES, SIMPLE_SIGNING
-from onggi.signing.gathering import Signature, gather
+from onggi.signing.gathering import MOST_MANIFEST_BYTES, MOST_SIGNATURES, SIGNATURES, Signature, gather
 
 MOST_INDEXES = 20
 RUNNABLE_CONFIGS = IMAGE_CONFIGS | {"application/octet-stream", "application/json", "text/html"}
@@ -51,7 +51,9 @@ class StoredDocuments:
         self._repository = repository
 
     def referrers(self, image: Digest) -> Iterator[tuple[Digest, str, bytes]]:
-        rows = manifests.referrers(self._connection, self._repository, image, "", 1000, "")
+        rows = manifests.signatures(
+            self._connection, self._repository, image, SIGNATURES, MOST_MANIFEST_BYTES, MOST_SIGNATURES
+        )
         return ((Digest(row["digest"]), row["artifact_type"], row["content"]) for row in rows)
 
     def tagged(self, tag: str) -> tuple[Digest, bytes] | None:

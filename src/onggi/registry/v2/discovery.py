@@ -77,21 +77,24 @@ class Discovery:
         service, repository, digest = self._service, request[REPOSITORY], Digest(request.match_info["digest"])
         wanted, last = request.query.get("artifactType", ""), request.query.get("last", "")
         n = number(request, "n", MOST_REFERRERS, MOST_REFERRERS) or MOST_REFERRERS
-        rows = await service.read(
-            lambda connection: manifests.referrers(connection, repository, digest, last, n + 1, wanted)
-        )
-        shown: list[dict[str, Any]] = []
-        size = 0
-        for row in rows[:n]:
-            size += row["size_bytes"]
-            if shown and size > _ANSWER_BYTES:
-                break
-            shown.append(_descriptor(row))
+
+        def read(connection: Connection) -> tuple[list[dict[str, Any]], bool]:
+            rows = manifests.referrers(connection, repository, digest, last, n + 1, wanted)
+            shown: list[dict[str, Any]] = []
+            size = 0
+            for row in rows[:n]:
+                size += row["size_bytes"]
+                if shown and size > _ANSWER_BYTES:
+                    break  # no more documents are read than the answer has room for
+                shown.append(_descriptor(row, manifests.find(connection, repository, row["digest"]).content))
+            return shown, len(rows) > len(shown)
+
+        shown, others = await service.read(read)
         headers = {"OCI-Filters-Applied": "artifactType"} if wanted else {}
-        if len(rows) > len(shown):
+        if others:
             more = {"artifactType": wanted} if wanted else {}
             headers |= _next(f"/v2/{request.match_info['name']}/referrers/{quote(digest, safe=':')}", n,
-                             rows[len(shown) - 1]["digest"], **more)  # fmt: skip
+                             shown[-1]["digest"], **more)  # fmt: skip
         reply = json_reply({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": shown}, headers=headers)
         reply.content_type = OCI_INDEX
         return reply
@@ -107,11 +110,11 @@ class Discovery:
         return web.Response(text=self._service.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
 
-def _descriptor(row: Any) -> dict[str, Any]:
+def _descriptor(row: Any, content: bytes) -> dict[str, Any]:
     found: dict[str, Any] = {"mediaType": row["media_type"], "digest": row["digest"], "size": row["size_bytes"]}
     if row["artifact_type"]:
         found["artifactType"] = row["artifact_type"]
-    annotations = details.annotations(row["content"])
+    annotations = details.annotations(content)
     if annotations:
         found["annotations"] = annotations
     return found

@@ -162,3 +162,17 @@ def test_an_index_of_what_is_no_manifest_is_refused_whole(place: Workplace) -> N
     assert "is no manifest: it can't be kept whole" in refused.stderr
     assert place.engine.onggi("image", "inspect", place.name).returncode == 1
     place.engine.onggi("pull", place.name, check=True)
+
+
+def test_an_index_that_does_not_say_what_it_is(place: Workplace) -> None:
+    """The media type is optional in an OCI index: then the registry's word is all there is."""
+    place.stock("index")
+    repository = place.name.split("/", 1)[1].rpartition(":")[0]
+    index = json.loads(top(place, place.name))
+    del index["mediaType"]
+    with Uploader(place.opened, repository) as upload:
+        upload.manifest("1", json.dumps(index).encode(), INDEX)
+    source = top(place, place.name)
+    assert b'"mediaType": "application/vnd.oci.image.index' not in source
+    by_pull(place)
+    assert whole_at(place, push(place)) == source

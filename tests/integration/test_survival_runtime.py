@@ -317,3 +317,18 @@ def test_an_order_that_is_read_after_its_container_was_given_up(
             await running.forget(order.id)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("written", [None, b"", b'{"ociVersion"'], ids=["nothing", "empty", "cut off"])
+def test_what_was_being_written_when_the_engine_died_is_removed(tmp_path: Path, written: bytes | None) -> None:
+    async def main() -> None:
+        async with runtime(tmp_path) as running:
+            directory = tmp_path / "run/containers" / uuid.uuid4().hex
+            directory.mkdir()
+            if written is not None:
+                (directory / "config.json").write_bytes(written)
+            assert running.known() == [directory.name]
+            assert await running.adopt(directory.name) is None
+            assert running.known() == []
+
+    asyncio.run(main())

@@ -192,10 +192,9 @@ class Runtime:
         directory = self._root / id
         try:
             spec = _decode_spec((directory / exec_root.CONFIG).read_bytes())
-        except FileNotFoundError:
-            return None
-        except msgspec.DecodeError:
-            # The daemon was killed while it wrote the file, so nothing was started.
+        except (FileNotFoundError, msgspec.DecodeError):
+            # The daemon was killed before it had written the file, so nothing was started.
+            await self._call(exec_root.remove, directory)
             return None
         assert spec.linux is not None
         cgroup = Cgroup(spec.linux.cgroups_path)

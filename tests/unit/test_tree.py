@@ -117,8 +117,8 @@ def test_trees_are_held_apart_where_the_file_system_knows_how(tmp_path: Path) ->
 
     holder = tmp_path / "holder"
     holder.mkdir()
-    tree.hold_unrelated_trees(holder)
-    tree.hold_unrelated_trees(holder)
+    tree.mark_top_directory(holder)
+    tree.mark_top_directory(holder)
     (holder / "tree").mkdir()
     with directory(holder) as opened:
         knows = mount.filesystem_type(opened) == EXT4_SUPER_MAGIC

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import pytest
 
 from onggi.errors import OnggiError
-from onggi.images.whole_index import Member, WholeIndex, read_index
+from onggi.images.remote.repository import Document
+from onggi.images.whole_index import WholeIndex, read_index
 from onggi.oci.descriptor import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Descriptor
 from onggi.oci.digest import Digest
 
@@ -32,7 +33,7 @@ def read(top: bytes, documents: Mapping[Digest, bytes]) -> WholeIndex:
     async def document(entry: Descriptor) -> bytes:
         return documents[entry.digest]
 
-    return asyncio.run(read_index(Member(Digest.of(top), OCI_INDEX, top), document))
+    return asyncio.run(read_index(Document(top, OCI_INDEX, Digest.of(top)), document))
 
 
 def by_digest(*contents: bytes) -> dict[Digest, bytes]:

@@ -25,7 +25,7 @@ from onggi.images.usage import Usage, measure
 from onggi.images.whole_index import WholeIndex
 from onggi.images.worker_process import Integrity, WorkerProcess
 from onggi.linux.fd import Fd
-from onggi.linux.tree import hold_unrelated_trees, sync_file_system
+from onggi.linux.tree import mark_top_directory, sync_file_system
 from onggi.oci.digest import Digest
 from onggi.oci.image import parse_image_config
 from onggi.oci.manifest import Manifest, parse_manifest
@@ -72,7 +72,7 @@ class Images:
     async def __aenter__(self) -> Self:
         (self.data_root / layers.DIRECTORY).mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            hold_unrelated_trees(self.data_root / layers.DIRECTORY)
+            mark_top_directory(self.data_root / layers.DIRECTORY)
         except OSError as error:
             log.info("layers may lie beside each other on the disk, and pulls be slower: %s", error)
         await self._stack.enter_async_context(self._rubbish)

@@ -18,8 +18,9 @@ from onggi.images.bulk import bulk_pair
 from onggi.images.decompress import MAGIC_BYTES, compression
 from onggi.images.lease import Lease
 from onggi.images.progress import LayerRow, Progress
+from onggi.images.remote.repository import Document
 from onggi.images.unpack import WrongContent
-from onggi.images.whole_index import Member, WholeIndex, read_index
+from onggi.images.whole_index import WholeIndex, read_index
 from onggi.images.worker_process import Integrity, WorkerProcess, printable
 from onggi.linux.fd import Fd
 from onggi.linux.path import RESOLVE_BENEATH, RESOLVE_NO_XDEV, openat2
@@ -258,7 +259,7 @@ class _Load:
             return content
 
         try:
-            index = await read_index(Member(top.digest, top.media_type, await document(top)), document)
+            index = await read_index(Document(await document(top), top.media_type, top.digest), document)
             for blob in index.blobs:
                 if not await lease.hold_blob(blob.digest):
                     await self._blob(blob)

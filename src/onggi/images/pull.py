@@ -27,11 +27,11 @@ from onggi.images.remote.failure import Answer, AnswerFailed, Misbehaved, Unreac
 from onggi.images.remote.registries import Registries
 from onggi.images.remote.repository import Document, Repository
 from onggi.images.unpack import Integrity
-from onggi.images.whole_index import Member, WholeIndex, read_index
+from onggi.images.whole_index import WholeIndex, read_index
 from onggi.oci.descriptor import FOREIGN_LAYERS, IMAGE_CONFIGS, LAYERS, Descriptor
 from onggi.oci.digest import Digest
 from onggi.oci.image import CONFIG_LIMIT_BYTES, ImageConfig, parse_image_config
-from onggi.oci.manifest import Manifest, parse_manifest
+from onggi.oci.manifest import MANIFEST_LIMIT_BYTES, Manifest, parse_manifest
 from onggi.oci.platform import Platform, host_platform, suitability
 from onggi.oci.reference import DOCKER_HUB, Reference
 
@@ -56,6 +56,15 @@ class Services:
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run what blocks on the disk."""
         return await in_thread(self.executor, work)
+
+    async def document(self, digest: Digest) -> bytes:
+        """A small blob of the store; of a larger one its beginning. Raises BlobUnknown."""
+
+        def read() -> bytes:
+            with self.blobs.open(digest) as file:
+                return file.read(max(CONFIG_LIMIT_BYTES, MANIFEST_LIMIT_BYTES) + 1)
+
+        return await self.in_thread(read)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +132,11 @@ class Pull:
             await self._layers(layers.values(), found.repository, lease, known=self._known_id(manifest.config.digest))
             whole = None
             if self._whole and manifest_document.digest != found.top.digest:
-                whole = await self._index(found, lease)
+                whole = await self._index(found, manifest_document, lease)
             image = await self._services.images.commit_pulled(
-                reference,
-                found.top.digest,
-                manifest_document.content,
-                manifest_document.media_type,
-                config_bytes,
+                reference, found.top.digest, manifest_document.content, manifest_document.media_type, config_bytes,
                 whole,
-            )
+            )  # fmt: skip
         self._end(image, found.top.digest, newer=before is None or before.id != image.id)
         self._warn_of_platform(config)
         return image
@@ -244,7 +249,7 @@ class Pull:
     async def _configuration(self, repository: Repository, manifest: Manifest, lease: Lease) -> bytes:
         digest, size = manifest.config.digest, manifest.config.size
         if await lease.hold_blob(digest) and size <= CONFIG_LIMIT_BYTES:
-            return await self._services.in_thread(lambda: _read(self._services.blobs, digest))
+            return await self._services.document(digest)
         content = await repository.small_blob(digest, CONFIG_LIMIT_BYTES, "image config")
         await self._services.images.keep_document(lease, content)
         return content
@@ -269,17 +274,18 @@ class Pull:
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from failures  # the first ended the others
 
-    async def _index(self, found: _Found, lease: Lease) -> WholeIndex:
-        """All that the index lists, here and held."""
+    async def _index(self, found: _Found, chosen: Document, lease: Lease) -> WholeIndex:
+        """All that the index lists, here and held; `chosen` of it is here already."""
         images = self._services.images
 
         async def document(entry: Descriptor) -> bytes:
+            if entry.digest == chosen.digest:
+                return chosen.content
             content = (await found.repository.manifest(entry.digest)).content
             await images.keep_document(lease, content)
             return content
 
-        top = Member(found.top.digest, found.top.media_type, found.top.content)
-        index = await read_index(top, document)
+        index = await read_index(found.top, document)
         try:
             async with asyncio.TaskGroup() as group:
                 for blob in index.blobs:
@@ -295,11 +301,6 @@ class Pull:
         await lease.hold_blob(layer.digest)
         if not await lease.hold_layer(diff_id):
             raise Integrity(f"layer {diff_id} was removed while the image was being pulled; pull again")
-
-
-def _read(blobs: Store, digest: Digest) -> bytes:
-    with blobs.open(digest) as file:
-        return file.read(CONFIG_LIMIT_BYTES + 1)
 
 
 class PullDenied(NotFound):

@@ -6,7 +6,7 @@ registry has is mounted, not sent.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import BinaryIO
 
 from yarl import URL
@@ -111,24 +111,15 @@ class Push:
                 services.images, services.blobs, services.executor, image, lease, services.push_compression
             )
             layers = {layer.digest: (layer, row) for layer, row in zip(manifest.layers, rows, strict=True)}
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for layer, row in reversed(layers.values()):
-                        group.create_task(
-                            self._blob(repository, layer, sources.get(layer.digest, ()), row),
-                            name=f"push {layer.digest.short}",
-                        )
-            except ExceptionGroup as failures:
-                raise failures.exceptions[0] from failures  # the first ended the others
+            await self._blobs(repository, reversed(layers.values()), sources)
             await self._blob(repository, manifest.config, (), LayerRow("config"))
             content = image.manifest_bytes if manifest is image.manifest else encode_document(manifest)
             digest = Digest.of(content)
             await repository.put_manifest(name.tag or str(digest), content, image.manifest_media_type)
             await services.images.keep_document(lease, content)
             await services.images.register(
-                image.config_bytes, content, image.manifest_media_type, [name.with_digest(digest)],
-                documents=[digest], index=image.index,
-            )  # fmt: skip
+                image.config_bytes, content, image.manifest_media_type, [name.with_digest(digest)], documents=[digest]
+            )
         self._tell(name, digest, len(content))
 
     def _tell(self, name: Reference, digest: Digest, size: int) -> None:
@@ -140,16 +131,7 @@ class Push:
         """The index that is to be sent in the image's place."""
         if image.index is None or self._one_platform:
             return None
-        services = self._services
-
-        def content(digest: Digest, most_bytes: int) -> bytes:
-            with services.blobs.open(digest) as file:
-                return file.read(most_bytes + 1)
-
-        async def read(digest: Digest, most_bytes: int) -> bytes:
-            return await services.in_thread(lambda: content(digest, most_bytes))
-
-        index = await of_image(image, read, lease.hold_blob)
+        index = await of_image(image, self._services.document, lease.hold_blob)
         if index is None:
             log.warning("%s: not all of its index is here: the image for this machine is sent alone", name.familiar)
             self._progress({"aux": {
@@ -163,21 +145,13 @@ class Push:
         sources: Mapping[Digest, Sequence[str]],
     ) -> None:  # fmt: skip
         shown = {layer.digest: row for layer, row in zip(image.manifest.layers, rows, strict=True)}
-        try:
-            async with asyncio.TaskGroup() as group:
-                for blob in index.blobs:
-                    row = shown.get(blob.digest)
-                    if row is None:
-                        row = LayerRow(blob.digest.short)
-                        row.watch(self._progress)
-                    group.create_task(
-                        self._blob(repository, blob, sources.get(blob.digest, ()), row),
-                        name=f"push {blob.digest.short}",
-                    )
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from failures  # the first ended the others
-        for member in index.documents:
-            await repository.put_manifest(str(member.digest), member.content, member.media_type)
+        for blob in index.blobs:
+            if blob.digest not in shown:
+                shown[blob.digest] = row = LayerRow(blob.digest.short)
+                row.watch(self._progress)
+        await self._blobs(repository, ((blob, shown[blob.digest]) for blob in index.blobs), sources)
+        for document in index.documents:
+            await repository.put_manifest(str(document.digest), document.content, document.media_type)
         top = index.top
         await repository.put_manifest(name.tag or str(top.digest), top.content, top.media_type)
         await self._services.images.register(
@@ -198,6 +172,19 @@ class Push:
             for layer in image.manifest.layers if repositories else ():
                 sources.setdefault(layer.digest, []).extend(repositories)
         return sources
+
+    async def _blobs(
+        self, repository: Repository, blobs: Iterable[tuple[Descriptor, LayerRow]],
+        sources: Mapping[Digest, Sequence[str]],
+    ) -> None:  # fmt: skip
+        """Side by side; the first that fails ends the others."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for blob, row in blobs:
+                    work = self._blob(repository, blob, sources.get(blob.digest, ()), row)
+                    group.create_task(work, name=f"push {blob.digest.short}")
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
 
     async def _blob(self, repository: Repository, blob: Descriptor, sources: Sequence[str], row: LayerRow) -> None:
         if self._turns.locked():

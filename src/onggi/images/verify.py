@@ -26,7 +26,6 @@ from onggi.oci.descriptor import Descriptor
 from onggi.oci.digest import Digest
 
 _PIECE_BYTES = 1024 * 1024
-OCTETS = "application/octet-stream"
 
 
 @dataclass(slots=True)
@@ -137,8 +136,9 @@ class Verification:
                 repository = Repository(client, name.repository)
                 size = await repository.has_blob(digest)
                 if size is not None:
-                    of_another = Descriptor(media_type=OCTETS, digest=digest, size=size)
-                    blob, diff_id = layers.get(digest, (of_another, None))
+                    # Not a layer of this machine's image: of another one in its index. Its media type is not asked for.
+                    foreign = Descriptor(media_type="", digest=digest, size=size)
+                    blob, diff_id = layers.get(digest, (foreign, None))
                     await self._drop(digest)
                     await self._services.fetches.fetch(blob, diff_id, repository, self._progress)
                     return

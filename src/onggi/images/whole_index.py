@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from onggi.content.store import BlobUnknown
 from onggi.images.image import Image
 from onggi.images.remote.failure import printable
+from onggi.images.remote.repository import Document
 from onggi.images.unpack import Integrity
 from onggi.oci.descriptor import FOREIGN_LAYERS, INDEXES, MANIFESTS, OCI_INDEX, Descriptor
 from onggi.oci.digest import Digest
-from onggi.oci.manifest import MANIFEST_LIMIT_BYTES, Index, parse_manifest
+from onggi.oci.manifest import Index, parse_manifest
 
 _DEEPEST = 3
 _MOST_DOCUMENTS = 1000
@@ -28,20 +29,11 @@ class NotWhole(Integrity):
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """One document, as it came."""
-
-    digest: Digest
-    media_type: str
-    content: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class WholeIndex:
     """Read, and its documents verified; the blobs are only named."""
 
-    top: Member
-    documents: Sequence[Member]
+    top: Document
+    documents: Sequence[Document]
     """What it lists, each once; what is listed comes before what lists it, as registries want it."""
     blobs: Sequence[Descriptor]
     """Configurations and layers of all, each once; without layers that are to be had elsewhere, by their URLs."""
@@ -49,21 +41,22 @@ class WholeIndex:
     @property
     def digests(self) -> set[Digest]:
         """All that must be kept."""
-        return {self.top.digest, *(member.digest for member in self.documents), *(blob.digest for blob in self.blobs)}
+        return {self.top.digest, *(each.digest for each in self.documents), *(blob.digest for blob in self.blobs)}
 
 
-async def read_index(top: Member, document: Callable[[Descriptor], Awaitable[bytes]]) -> WholeIndex:
+async def read_index(top: Document, document: Callable[[Descriptor], Awaitable[bytes]]) -> WholeIndex:
     """Follow an index down. `document` gives the verified bytes of one manifest, and may raise what it likes.
 
-    Raises NotWhole for one that is too deep or too large, or lists what is no manifest; InvalidManifest.
+    Raises NotWhole for one that is too deep or too large, or lists what is no manifest; Integrity for a wrong size;
+    InvalidManifest.
     """
     size_bytes = len(top.content)
-    documents: dict[Digest, Member] = {}
+    documents: dict[Digest, Document] = {}
     blobs: dict[Digest, Descriptor] = {}
 
-    async def follow(member: Member, depth: int) -> None:
+    async def follow(found: Document, depth: int) -> None:
         nonlocal size_bytes
-        parsed = parse_manifest(member.content, member.media_type)
+        parsed = parse_manifest(found.content, found.media_type)
         if not isinstance(parsed, Index):
             for blob in (parsed.config, *parsed.layers):
                 if not (blob.media_type in FOREIGN_LAYERS and blob.urls):
@@ -89,7 +82,7 @@ async def read_index(top: Member, document: Callable[[Descriptor], Awaitable[byt
             content = await document(entry)
             if len(content) != entry.size:
                 raise Integrity(f"manifest {entry.digest} has {len(content)} bytes, not {entry.size}")
-            inner = Member(entry.digest, entry.media_type, content)
+            inner = Document(content, entry.media_type, entry.digest)
             await follow(inner, depth + 1)
             documents[entry.digest] = inner
 
@@ -98,11 +91,12 @@ async def read_index(top: Member, document: Callable[[Descriptor], Awaitable[byt
 
 
 async def of_image(
-    image: Image, read: Callable[[Digest, int], Awaitable[bytes]], hold: Callable[[Digest], Awaitable[bool]]
+    image: Image, read: Callable[[Digest], Awaitable[bytes]], hold: Callable[[Digest], Awaitable[bool]]
 ) -> WholeIndex | None:
     """The index that an image came with, all of it held; None when it came without, or something of it has gone.
 
-    `read` gives a blob of the store, of so many bytes at most; `hold` keeps one, and tells whether it is there.
+    `read` gives a document of the store; `hold` keeps a blob, and tells whether it is there. Raises Integrity for a
+    document that is damaged.
     """
     if image.index is None:
         return None
@@ -110,7 +104,7 @@ async def of_image(
     async def document(digest: Digest) -> bytes:
         if not await hold(digest):
             raise BlobUnknown(digest)
-        content = await read(digest, MANIFEST_LIMIT_BYTES)
+        content = await read(digest)
         if not digest.verifies(content):
             raise Integrity(f"content {digest} is damaged: `onggi image verify` tells more")
         return content
@@ -118,7 +112,7 @@ async def of_image(
     try:
         content = await document(image.index)
         kind = parse_manifest(content).media_type or OCI_INDEX  # which alone may leave it out
-        index = await read_index(Member(image.index, kind, content), lambda entry: document(entry.digest))
+        index = await read_index(Document(content, kind, image.index), lambda entry: document(entry.digest))
         for blob in index.blobs:
             if not await hold(blob.digest):
                 return None

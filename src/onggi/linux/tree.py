@@ -38,12 +38,14 @@ def sync_file_system(directory: "str | os.PathLike[str]") -> None:
         os.close(descriptor)
 
 
-def hold_unrelated_trees(directory: "str | os.PathLike[str]") -> None:
+def mark_top_directory(directory: "str | os.PathLike[str]") -> None:
     """Say that the subdirectories have nothing to do with each other: `chattr +T` (FS_TOPDIR_FL, ioctl_iflags(2)).
 
     ext4 then puts each where there is room, not all beside each other. Left to itself it puts a new tree where one was
     just removed, and there passes over every inode freed in the last minute, for each inode that it makes: 8 of the
     10 seconds of a pull that came after an `rmi`. Other file systems don't know the flag: nothing happens.
+
+    Raises OSError when one that does refuses it.
     """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

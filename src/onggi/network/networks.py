@@ -489,16 +489,10 @@ class Networks:
 
         Raises what `HostPorts.hold` raises for a port that is taken by now; the others are published then.
         """
-        now = self._connected[container_id]
-        had = {port: endpoint.address for endpoint in before.endpoints for port in endpoint.ports}
-        has = {port for endpoint in now.endpoints for port in endpoint.ports}
-        self._host_ports.release([port for port in has if port not in had])
-        lost: dict[PublishedPort, OnggiError | OSError] = {}
-        for port in had.keys() - has:
-            try:
-                self._host_ports.hold(port, had[port])
-            except (OnggiError, OSError) as error:
-                lost[port] = error
+        lost = self._host_ports.restore(
+            {port: endpoint.address for endpoint in before.endpoints for port in endpoint.ports},
+            (port for endpoint in self._connected[container_id].endpoints for port in endpoint.ports),
+        )
         endpoints = tuple(
             structs.replace(endpoint, ports=tuple(port for port in endpoint.ports if port not in lost))
             for endpoint in before.endpoints

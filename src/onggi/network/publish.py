@@ -4,12 +4,12 @@ import errno
 import random
 import resource
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
-from onggi.errors import Conflict, InvalidParameter, System, Unsupported
+from onggi.errors import Conflict, InvalidParameter, OnggiError, System, Unsupported
 from onggi.linux.fd import Fd
 from onggi.network.endpoint import Binding, PublishedPort
 
@@ -223,7 +223,7 @@ class HostPorts:
 
     def hold(self, port: PublishedPort, address: str) -> None:
         """Take exactly this port. Raises PortAllocated, PortInUse, TooManyPorts."""
-        taken = self._held.setdefault((port.protocol, port.host_port), {})
+        taken = self._held.get((port.protocol, port.host_port), {})
         if taken and (port.host_ip in taken or ANY_ADDRESS in {port.host_ip, *taken}):
             raise PortAllocated(port.host_ip, port.host_port)
         try:
@@ -242,8 +242,6 @@ class HostPorts:
                 holder.listen(0)
         except OSError as error:
             holder.close()
-            if not taken:
-                del self._held[port.protocol, port.host_port]
             reasons = {
                 errno.EADDRINUSE: "address already in use",
                 errno.EADDRNOTAVAIL: "cannot assign requested address",
@@ -252,7 +250,24 @@ class HostPorts:
             if error.errno in reasons:
                 raise PortInUse(port, address, reasons[error.errno]) from error
             raise
-        taken[port.host_ip] = Fd(holder.detach())
+        self._held.setdefault((port.protocol, port.host_port), {})[port.host_ip] = Fd(holder.detach())
+
+    def restore(
+        self, had: Mapping[PublishedPort, str], has: Iterable[PublishedPort]
+    ) -> Mapping[PublishedPort, OnggiError | OSError]:
+        """Hold again what a container had (with its addresses), and no more what it has besides.
+
+        Gives those that could not be had again, each with the reason.
+        """
+        has = set(has)
+        self.release([port for port in has if port not in had])
+        lost: dict[PublishedPort, OnggiError | OSError] = {}
+        for port in had.keys() - has:
+            try:
+                self.hold(port, had[port])
+            except (OnggiError, OSError) as error:
+                lost[port] = error
+        return lost
 
     def release(self, ports: Sequence[PublishedPort]) -> None:
         """Idempotent."""

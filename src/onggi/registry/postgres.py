@@ -137,7 +137,7 @@ class PostgresDatabase:
 
         try:
             await asyncio.get_running_loop().run_in_executor(self._writer, bring_up_to_date)
-        except BaseException:
+        except BaseException:  # who is cancelled leaves no threads behind either
             await self.__aexit__(None, None, None)
             raise
         return self
@@ -188,8 +188,7 @@ class PostgresDatabase:
                 if attempt == ATTEMPTS:
                     log.warning("PostgreSQL: %s", error.__cause__)
                     raise Unavailable("the registry's database can't be reached: try again later") from error
-            # Jitter: two that met must not meet again.
-            time.sleep(random.uniform(0, min(_MOST_WAIT_S, 0.004 * 2**attempt)))
+            _pause(attempt)
         raise AssertionError("the last attempt returns or raises")
 
     def _once(self, work: Work[T], begin: str) -> T:
@@ -207,7 +206,7 @@ class PostgresDatabase:
             if ended != "COMMIT":  # `work` swallowed an error
                 raise System(f"the database ended a transaction by {ended}")
             return result
-        except BaseException as error:
+        except BaseException as error:  # whatever ended it, the connection must not stay in a transaction
             if connection.closed:
                 if committing:
                     raise Unavailable("the database's answer was lost: whether it was done is not known") from error
@@ -235,7 +234,7 @@ class PostgresDatabase:
             except psycopg.OperationalError as error:
                 if attempt == ATTEMPTS or connection is not None:
                     raise Unavailable("the registry's database can't be reached: try again later") from error
-            time.sleep(random.uniform(0, min(_MOST_WAIT_S, 0.004 * 2**attempt)))
+            _pause(attempt)
         raise AssertionError("the last attempt returns or raises")
 
     async def write(self, work: Work[T]) -> T:
@@ -255,6 +254,11 @@ class PostgresDatabase:
                 return self._look(work, connection)
 
         return await asyncio.to_thread(look)
+
+
+def _pause(attempt: int) -> None:
+    """Nothing tells when the others are done, or the server is back. Jitter: two that met must not meet again."""
+    time.sleep(random.uniform(0, min(_MOST_WAIT_S, 0.004 * 2**attempt)))
 
 
 class _Lost(Exception):  # no error of its own: the connection is gone, and nothing was done

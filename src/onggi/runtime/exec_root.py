@@ -90,6 +90,8 @@ def close_off(directory: Path) -> bool:
         (directory / name).unlink(missing_ok=True)
     try:
         directory.rmdir()
+    except FileNotFoundError:
+        return True
     except OSError as error:
         if error.errno != errno.ENOTEMPTY:
             raise

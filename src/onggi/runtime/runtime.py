@@ -187,14 +187,15 @@ class Runtime:
         return process.started
 
     async def adopt(self, id: str) -> Started | ExitStatus | None:
-        """After a restart of the daemon: find the container again. None: nothing is known of it (never started, or
-        before this boot). A container whose shim is gone is killed and cleaned up: ExitStatus(137, lost=True)."""
+        """After a restart of the daemon: find the container again. None: nothing is known of it (never started, or before
+        this boot); what was begun of it is removed. A container whose shim is gone is killed and cleaned up:
+        ExitStatus(137, lost=True)."""
         directory = self._root / id
         try:
             spec = _decode_spec((directory / exec_root.CONFIG).read_bytes())
         except (FileNotFoundError, msgspec.DecodeError):
             # The daemon was killed before it had written the file, so nothing was started.
-            await self._call(exec_root.remove, directory)
+            await self._call(exec_root.close_off, directory)
             return None
         assert spec.linux is not None
         cgroup = Cgroup(spec.linux.cgroups_path)

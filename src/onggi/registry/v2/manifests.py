@@ -22,7 +22,7 @@ from onggi.registry.requests import REPOSITORY, SUBJECT, actor, read_body
 from onggi.registry.route import Route
 from onggi.registry.service import Service
 from onggi.registry.tags import TagAction
-from onggi.registry.v2 import quota
+from onggi.registry.v2.quota_event import tell_quota_exceeded
 
 
 def _reference(request: web.Request) -> str:
@@ -63,7 +63,7 @@ class Manifests:
         try:
             await service.write(lambda connection: self._store(connection, request, document, tag, about))
         except QuotaExceeded:
-            await quota.tell(service, request)
+            await tell_quota_exceeded(service, request)
             raise
         headers = {
             "Location": f"/v2/{request.match_info['name']}/manifests/{document.digest}",

@@ -20,7 +20,7 @@ from onggi.registry.refusals import DigestWrong, QuotaExceeded, SizeWrong, Uploa
 from onggi.registry.requests import REPOSITORY, SUBJECT, actor
 from onggi.registry.route import Route
 from onggi.registry.service import Service
-from onggi.registry.v2 import quota
+from onggi.registry.v2.quota_event import tell_quota_exceeded
 
 _RANGE = re.compile(r"(?:bytes[= ])?([0-9]{1,18})-([0-9]{1,18})(?:/(?:[0-9]{1,18}|\*))?", re.ASCII)
 
@@ -122,7 +122,7 @@ class Uploads:
         try:
             return await service.receiver.append(upload.key, request.content, at, limit)
         except QuotaExceeded:
-            await quota.tell(self._service, request)
+            await tell_quota_exceeded(self._service, request)
             raise
         except StoreFull:
             await service.write(lambda connection: blobs.give_up(connection, upload.id))
@@ -156,7 +156,7 @@ class Uploads:
             await service.write(lambda connection: blobs.adopt(connection, upload, digest, size))
         except QuotaExceeded:
             await service.write(lambda connection: blobs.give_up(connection, upload.id))
-            await quota.tell(self._service, request)
+            await tell_quota_exceeded(self._service, request)
             raise
         return _created(name, digest)
 

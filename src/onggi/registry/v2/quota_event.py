@@ -7,6 +7,6 @@ from onggi.registry.requests import REPOSITORY, SUBJECT
 from onggi.registry.service import Service
 
 
-async def tell(service: Service, request: web.Request) -> None:
+async def tell_quota_exceeded(service: Service, request: web.Request) -> None:
     event = Event(EventKind.QUOTA, request[REPOSITORY], request[SUBJECT].name)
     await service.write(lambda connection: service.events.publish(connection, event))

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from onggi.errors import NotFound, System
+from onggi.images.lease import Lease
 from onggi.images.unpack import WrongContent
 from onggi.linux.fd import Fd
 from onggi.linux.tree import sync_file_system
@@ -79,6 +80,28 @@ def test_a_layer_unpacked_twice_at_once_is_kept_once(tmp_path: Path) -> None:
             assert await lease.hold_layer(Digest(digest(BASE)))
             assert len(await store.settled()) == 1
         # Nothing needs it once the lease has ended.
+        assert await store.settled() == set()
+
+    with_store(tmp_path / "data", work)
+
+
+def test_a_layer_that_is_here_already_is_held_from_the_moment_it_is_recorded(tmp_path: Path) -> None:
+    """Whoever made it first lets go of it between the second's end and the second's next step."""
+    blob = tmp_path / "blob"
+    blob.write_bytes(BASE)
+
+    async def work(store: Store) -> None:
+        async def make(lease: Lease) -> Digest:
+            with Fd(os.open(blob, os.O_RDONLY)) as source:
+                async with store.images.unpack(None, source) as unpacking:
+                    return await unpacking.finish(len(BASE), lease)
+
+        async with store.images.lease() as second:
+            async with store.images.lease() as first:
+                diff_id = await make(first)
+                assert await make(second) == diff_id
+            assert store.images.has_layer(diff_id)
+        assert not store.images.has_layer(diff_id)
         assert await store.settled() == set()
 
     with_store(tmp_path / "data", work)

@@ -49,11 +49,15 @@ class Lease:
             (self._id, resource, datetime.now(UTC).isoformat()),
         )
 
+    def record_layer(self, connection: sqlite3.Connection, diff_id: Digest) -> None:
+        """As `hold_layer`, in a transaction of the caller's: the one that makes the layer."""
+        self._hold(connection, f"layer:{diff_id}")
+
     async def hold_layer(self, diff_id: Digest) -> bool:
         """Keep the extracted layer, now or once it is there; True when it is there already."""
 
         def hold(connection: sqlite3.Connection) -> bool:
-            self._hold(connection, f"layer:{diff_id}")
+            self.record_layer(connection, diff_id)
             return layers.find(connection, diff_id) is not None
 
         return await self._database.write(hold)

@@ -18,7 +18,7 @@ from onggi.images.job import write_all
 from onggi.images.lease import Lease
 from onggi.images.load import LAYER_TYPES, hash_file
 from onggi.images.unpack import WrongContent
-from onggi.images.worker_process import Integrity, WorkerProcess
+from onggi.images.worker_process import WorkerProcess
 from onggi.linux.fd import Fd
 from onggi.oci.descriptor import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor, encode_document
 from onggi.oci.digest import Digest
@@ -66,7 +66,7 @@ async def _receive(images: "Images", lease: Lease, stream: AsyncIterator[bytes])
                 async for piece in stream:
                     unpacking.available(size)
                     size += await asyncio.to_thread(_append, file, piece)
-                diff_id = await unpacking.finish(size)
+                diff_id = await unpacking.finish(size, lease)
             kept = file if keeps_stream else tar
             return diff_id, await _adopt(images, lease, kept, LAYER_TYPES.get(kind, OCI_LAYER), diff_id)
 
@@ -91,13 +91,11 @@ def _append(file: Fd, data: bytes) -> int:
 
 
 async def _adopt(images: "Images", lease: Lease, file: Fd, media_type: str, diff_id: Digest) -> Descriptor:
-    """Make a finished file a blob, under the lease, and see that its layer stays."""
+    """Make a finished file a blob, under the lease that holds its layer."""
     size = os.fstat(file.fileno()).st_size
     digest = await asyncio.to_thread(hash_file, file.duplicate())
     if media_type == OCI_LAYER and digest != diff_id:
         raise WrongContent(diff_id, digest)
-    if not await lease.hold_layer(diff_id):
-        raise Integrity("the layer was removed while it was being made; try again")
     if not await lease.hold_blob(digest):
         await asyncio.to_thread(images.blobs.adopt, file.fileno(), digest)
     return Descriptor(media_type=media_type, digest=digest, size=size)
@@ -139,7 +137,7 @@ async def _pack(images: "Images", lease: Lease, container_id: str) -> tuple[Dige
             ) as worker:
                 diff_id, size, _ = await worker.result(0)
             async with images.unpack(diff_id, file) as unpacking:
-                await unpacking.finish(size)
+                await unpacking.finish(size, lease)
             return diff_id, await _adopt(images, lease, file, OCI_LAYER, diff_id)
 
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import os
+import sqlite3
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from onggi.images import layers, rubbish
 from onggi.images.decompress import MOST_TIMES
@@ -15,6 +16,9 @@ from onggi.images.worker_process import Integrity, WorkerProcess
 from onggi.linux.fd import Fd
 from onggi.oci.digest import Digest
 from onggi.state.database import Database
+
+if TYPE_CHECKING:
+    from onggi.images.lease import Lease
 
 __all__ = ["Integrity", "Unpacking", "WrongContent"]
 
@@ -96,10 +100,12 @@ class Unpacking:
         """The first `size_bytes` of the file are written. Cheap; never blocks; never less than before."""
         self._worker.available(size_bytes)
 
-    async def finish(self, size_bytes: int) -> Digest:
+    async def finish(self, size_bytes: int, lease: "Lease | None" = None) -> Digest:
         """The blob is whole, and verified by its own digest: wait for the layer, and keep it. Gives the diff ID.
 
-        Raises Integrity when the archive is malformed or its diff ID another than the expected; System.
+        `lease` holds the layer from the transaction on that records it: for who did not know beforehand which it is. The
+        same layer of another image may be removed at any time. Raises Integrity when the archive is malformed or its diff
+        ID another than the expected; System.
         """
         diff_id, self.tar_bytes, self.files_bytes = await self._worker.result(size_bytes)
         if self._expected is not None and diff_id != self._expected:
@@ -107,7 +113,13 @@ class Unpacking:
         await self._worker.end()  # from here on nobody writes into the directory
         implied = await asyncio.to_thread(self._complete)
         layer = Layer(diff_id, diff_id, self._directory, self.files_bytes, self.tar_bytes, implied)
-        if await self._database.write(lambda connection: layers.add(connection, layer)):
+
+        def keep(connection: sqlite3.Connection) -> bool:
+            if lease is not None:
+                lease.record_layer(connection, diff_id)
+            return layers.add(connection, layer)
+
+        if await self._database.write(keep):
             # The row is there: it is a layer now. Otherwise another was faster, and this one is discarded.
             self._directory = ""
         return diff_id

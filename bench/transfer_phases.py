@@ -27,8 +27,8 @@ from tests.transfer import Host
 
 from bench.big_image import layers
 from bench.image_rows import BIG
+from onggi.distribution.repository import Repository
 from onggi.images.decompress import MAGIC_BYTES, compression, decompressor
-from onggi.images.remote.repository import Repository
 from onggi.linux.fd import Fd
 from onggi.oci.digest import Digest
 

@@ -11,12 +11,12 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from onggi.content.directory import DirectoryStore
-from onggi.images.credentials import Credentials
+from onggi.distribution.credentials import Credentials
+from onggi.distribution.endpoint import RegistryOptions
+from onggi.distribution.http import Deadlines
+from onggi.distribution.proxy import Proxies
 from onggi.images.image import Image
 from onggi.images.images import Images
-from onggi.images.remote.endpoint import RegistryOptions
-from onggi.images.remote.http import Deadlines
-from onggi.images.remote.proxy import Proxies
 from onggi.images.transfer import Transfer
 from onggi.oci.platform import parse_platform
 from onggi.oci.reference import Reference

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import pytest
 from aiohttp import web
 
+from onggi.distribution.credentials import Credentials
+from onggi.distribution.http import Deadlines
 from onggi.errors import OnggiError
-from onggi.images.credentials import Credentials
-from onggi.images.remote.http import Deadlines
 from onggi.oci.reference import Reference
 from tests.hostile_registry import HostileRegistry, Reply
 from tests.registry import CONFIG, INDEX, LAYER, MANIFEST, basic, digest_of, layer_of

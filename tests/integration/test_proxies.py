@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import pytest
 
+from onggi.distribution.proxy import Proxies
 from onggi.errors import OnggiError
-from onggi.images.remote.proxy import Proxies
 from onggi.oci.reference import Reference
 from tests.proxy import Proxy
 from tests.registry import Certificate, Registry, layer_of, push_image

@@ -10,9 +10,9 @@ from typing import Any, Self, TypeVar
 
 import pytest
 
-from onggi.images.credentials import Credentials
+from onggi.distribution.credentials import Credentials
+from onggi.distribution.http import Deadlines
 from onggi.images.load import load
-from onggi.images.remote.http import Deadlines
 from onggi.oci.reference import Reference
 from tests.images import docker_archive
 from tests.onggi_registry import PASSWORD, OnggiRegistry

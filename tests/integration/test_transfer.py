@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from onggi.distribution.credentials import Credentials
 from onggi.errors import OnggiError
-from onggi.images.credentials import Credentials
 from onggi.images.load import load
 from onggi.oci.reference import Reference
 from tests.hostile_registry import HostileRegistry

@@ -3,8 +3,8 @@
 import pytest
 from yarl import URL
 
+from onggi.distribution.proxy import Proxies
 from onggi.errors import InvalidParameter
-from onggi.images.remote.proxy import Proxies
 
 THROUGH, DIRECT = True, False
 

@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
+from onggi.distribution.address import AddressRefused, Scope, beside, scope_of
+from onggi.distribution.challenge import Challenge, parse_challenges
+from onggi.distribution.client import retry_after
+from onggi.distribution.credentials import Credentials, decode_config_header, decode_header
+from onggi.distribution.endpoint import Endpoints, RegistryOptions
+from onggi.distribution.failure import answer
+from onggi.distribution.http import Deadlines, Http
 from onggi.errors import Forbidden, InvalidParameter, NotFound, System, Unauthorized, Unavailable
-from onggi.images.credentials import Credentials, decode_config_header, decode_header
 from onggi.images.progress import LayerRow, bar, human_size
-from onggi.images.remote.address import AddressRefused, Scope, beside, scope_of
-from onggi.images.remote.challenge import Challenge, parse_challenges
-from onggi.images.remote.client import retry_after
-from onggi.images.remote.endpoint import Endpoints, RegistryOptions
-from onggi.images.remote.failure import answer
-from onggi.images.remote.http import Deadlines, Http
 
 
 @pytest.mark.parametrize(

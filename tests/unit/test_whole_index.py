@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
+from onggi.distribution.repository import Document
 from onggi.errors import OnggiError
-from onggi.images.remote.repository import Document
 from onggi.images.whole_index import WholeIndex, read_index
 from onggi.oci.descriptor import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Descriptor
 from onggi.oci.digest import Digest

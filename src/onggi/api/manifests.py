@@ -17,8 +17,8 @@ from aiohttp import web
 from onggi.api.request import flag, read_json
 from onggi.api.response import json_response
 from onggi.api.route import Route
+from onggi.distribution.credentials import decode_header
 from onggi.errors import InvalidParameter
-from onggi.images.credentials import decode_header
 from onggi.images.manifests import Member
 from onggi.oci.descriptor import Descriptor, encode_document
 from onggi.oci.reference import Reference

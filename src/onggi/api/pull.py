@@ -9,8 +9,8 @@ from aiohttp import web
 from onggi.api.request import filters, number, read_json
 from onggi.api.response import Progress, json_response, stream_progress
 from onggi.api.route import Route
+from onggi.distribution.credentials import AuthConfig, Credentials, decode_header
 from onggi.errors import Forbidden, InvalidParameter, NotFound
-from onggi.images.credentials import AuthConfig, Credentials, decode_header
 from onggi.images.making import import_image
 from onggi.images.search import FILTERS
 from onggi.oci.descriptor import Descriptor, encode_document

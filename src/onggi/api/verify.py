@@ -11,7 +11,7 @@ from aiohttp import web
 from onggi.api.request import flag
 from onggi.api.response import Progress, stream_progress
 from onggi.api.route import Route
-from onggi.images.credentials import decode_config_header
+from onggi.distribution.credentials import decode_config_header
 
 if TYPE_CHECKING:
     from onggi.engine.engine import Engine

@@ -13,11 +13,11 @@ from ipaddress import AddressValueError, IPv4Interface, IPv4Network, NetmaskValu
 from pathlib import Path
 from typing import Any
 
+from onggi.distribution.proxy import Proxies
 from onggi.engine.log_drivers import drivers
 from onggi.engine.runtimes import OWN, RUNC
 from onggi.engine.settings import AddedRuntime, AddressPool, Settings
 from onggi.errors import InvalidParameter, OnggiError
-from onggi.images.remote.proxy import Proxies
 
 DEFAULT_CONFIG_FILE = Path("/etc/onggi/daemon.json")
 DEFAULT_HOST = "unix:///run/onggi/onggi.sock"

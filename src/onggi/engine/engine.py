@@ -12,6 +12,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from onggi.content.directory import DirectoryStore
+from onggi.distribution.endpoint import RegistryOptions
+from onggi.distribution.proxy import Proxies
 from onggi.engine import apparmor, reconcile
 from onggi.engine.containers import Containers
 from onggi.engine.copying import Copying
@@ -25,8 +27,6 @@ from onggi.engine.stats import Stats
 from onggi.engine.system_info import SystemInfo
 from onggi.engine.watch import DirectoryWatch
 from onggi.images.images import ContainerUse, Images
-from onggi.images.remote.endpoint import RegistryOptions
-from onggi.images.remote.proxy import Proxies
 from onggi.images.snapshot import Snapshots
 from onggi.images.transfer import Transfer
 from onggi.linux import capability

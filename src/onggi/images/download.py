@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 
 from onggi.content.store import Ingest, StoreFull, UnexpectedContent
+from onggi.distribution.failure import AnswerBusy, AnswerFailed, Unreachable
+from onggi.distribution.ranges import blob_in_ranges
+from onggi.distribution.repository import Repository
 from onggi.images.in_thread import in_thread
 from onggi.images.progress import LayerRow
-from onggi.images.remote.failure import AnswerBusy, AnswerFailed, Unreachable
-from onggi.images.remote.ranges import blob_in_ranges
-from onggi.images.remote.repository import Repository
 from onggi.images.unpack import Integrity
 from onggi.oci.descriptor import Descriptor
 

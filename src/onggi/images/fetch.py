@@ -16,11 +16,11 @@ from typing import Protocol, Self
 from weakref import WeakValueDictionary
 
 from onggi.content.store import BlobUnknown, Store
+from onggi.distribution.repository import Repository
 from onggi.errors import OnggiError, Unavailable
 from onggi.images.download import Download, Stale
 from onggi.images.in_thread import in_thread
 from onggi.images.progress import LayerRow, Progress
-from onggi.images.remote.repository import Repository
 from onggi.images.unpack import Unpacking, WrongContent
 from onggi.linux.fd import Fd
 from onggi.oci.descriptor import Descriptor

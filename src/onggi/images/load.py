@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from onggi.distribution.repository import Document
 from onggi.errors import InvalidParameter
 from onggi.images.bulk import bulk_pair
 from onggi.images.decompress import MAGIC_BYTES, compression
 from onggi.images.lease import Lease
 from onggi.images.progress import LayerRow, Progress
-from onggi.images.remote.repository import Document
 from onggi.images.unpack import WrongContent
 from onggi.images.whole_index import WholeIndex, read_index
 from onggi.images.worker_process import Integrity, WorkerProcess, printable

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import msgspec
 
+from onggi.distribution.credentials import Credentials
+from onggi.distribution.failure import Misbehaved
+from onggi.distribution.registries import Registries
+from onggi.distribution.repository import Repository
 from onggi.errors import InvalidParameter
-from onggi.images.credentials import Credentials
-from onggi.images.remote.failure import Misbehaved
-from onggi.images.remote.registries import Registries
-from onggi.images.remote.repository import Repository
 from onggi.oci.descriptor import IMAGE_CONFIGS, Descriptor
 from onggi.oci.digest import Digest
 from onggi.oci.image import CONFIG_LIMIT_BYTES

@@ -15,17 +15,17 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from onggi.content.store import Store
+from onggi.distribution.credentials import Credentials
+from onggi.distribution.failure import Answer, AnswerFailed, Misbehaved, Unreachable, printable
+from onggi.distribution.registries import Registries
+from onggi.distribution.repository import Document, Repository
 from onggi.errors import NotFound, OnggiError
-from onggi.images.credentials import Credentials
 from onggi.images.fetch import Fetches
 from onggi.images.image import Image, NoSuchImage
 from onggi.images.images import Images
 from onggi.images.in_thread import in_thread
 from onggi.images.lease import Lease
 from onggi.images.progress import Progress, line
-from onggi.images.remote.failure import Answer, AnswerFailed, Misbehaved, Unreachable, printable
-from onggi.images.remote.registries import Registries
-from onggi.images.remote.repository import Document, Repository
 from onggi.images.unpack import Integrity
 from onggi.images.whole_index import WholeIndex, read_index
 from onggi.oci.descriptor import FOREIGN_LAYERS, IMAGE_CONFIGS, LAYERS, Descriptor

@@ -11,16 +11,16 @@ from typing import BinaryIO
 
 from yarl import URL
 
+from onggi.distribution.credentials import Credentials
+from onggi.distribution.failure import Answer, AnswerBusy, AnswerFailed, Misbehaved, Unreachable
+from onggi.distribution.http import Body
+from onggi.distribution.repository import Repository
 from onggi.errors import NotFound, OnggiError
 from onggi.images.compress import compressed
-from onggi.images.credentials import Credentials
 from onggi.images.image import Image
 from onggi.images.lease import Lease
 from onggi.images.progress import LayerRow, Progress
 from onggi.images.pull import Services
-from onggi.images.remote.failure import Answer, AnswerBusy, AnswerFailed, Misbehaved, Unreachable
-from onggi.images.remote.http import Body
-from onggi.images.remote.repository import Repository
 from onggi.images.whole_index import WholeIndex, of_image
 from onggi.oci.descriptor import Descriptor, encode_document
 from onggi.oci.digest import Digest

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from onggi.distribution.client import Client
+from onggi.distribution.credentials import Credentials
+from onggi.distribution.failure import AnswerNotFound, Misbehaved, printable
+from onggi.distribution.registries import Registries
 from onggi.errors import InvalidParameter
-from onggi.images.credentials import Credentials
-from onggi.images.remote.client import Client
-from onggi.images.remote.failure import AnswerNotFound, Misbehaved, printable
-from onggi.images.remote.registries import Registries
 from onggi.oci.reference import DOCKER_HUB, InvalidReference
 
 _INDEX_HOST = "index.docker.io"

@@ -7,8 +7,13 @@ from types import TracebackType
 from typing import Self
 
 from onggi.content.store import Store
+from onggi.distribution.credentials import Credentials
+from onggi.distribution.endpoint import DOCKER_HUB_KEYS, RegistryOptions
+from onggi.distribution.failure import Answer
+from onggi.distribution.http import Deadlines
+from onggi.distribution.registries import Registries
+from onggi.distribution.repository import Repository
 from onggi.errors import Unavailable
-from onggi.images.credentials import Credentials
 from onggi.images.fetch import Fetches
 from onggi.images.image import Image
 from onggi.images.images import Images, Publish
@@ -16,11 +21,6 @@ from onggi.images.manifests import Found, Member, find, push
 from onggi.images.progress import LayerRow, Progress
 from onggi.images.pull import Pull, Services, translated
 from onggi.images.push import Push
-from onggi.images.remote.endpoint import DOCKER_HUB_KEYS, RegistryOptions
-from onggi.images.remote.failure import Answer
-from onggi.images.remote.http import Deadlines
-from onggi.images.remote.registries import Registries
-from onggi.images.remote.repository import Repository
 from onggi.images.search import SearchResult, search
 from onggi.images.verify import Verification
 from onggi.oci.descriptor import Descriptor

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from onggi.content.store import BlobUnknown
+from onggi.distribution.credentials import Credentials
+from onggi.distribution.repository import Repository
 from onggi.errors import Conflict, OnggiError
-from onggi.images.credentials import Credentials
 from onggi.images.image import Image
 from onggi.images.lease import Lease
 from onggi.images.progress import Progress
 from onggi.images.pull import Services
-from onggi.images.remote.repository import Repository
 from onggi.images.unpack import Integrity
 from onggi.linux.difference import difference
 from onggi.linux.fd import Fd

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from onggi.content.store import BlobUnknown
+from onggi.distribution.failure import printable
+from onggi.distribution.repository import Document
 from onggi.images.image import Image
-from onggi.images.remote.failure import printable
-from onggi.images.remote.repository import Document
 from onggi.images.unpack import Integrity
 from onggi.oci.descriptor import FOREIGN_LAYERS, INDEXES, MANIFESTS, OCI_INDEX, Descriptor
 from onggi.oci.digest import Digest

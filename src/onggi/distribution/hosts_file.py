@@ -18,8 +18,8 @@ from typing import Annotated
 import msgspec
 from yarl import URL
 
+from onggi.distribution.http import check_web
 from onggi.errors import System
-from onggi.images.remote.http import check_web
 
 NAME = "hosts.toml"
 _LIMIT_BYTES = 1024 * 1024

@@ -9,11 +9,11 @@ from typing import Self
 
 import aiohttp
 
-from onggi.images.credentials import Credentials
-from onggi.images.remote.client import Client
-from onggi.images.remote.endpoint import Endpoints, RegistryOptions
-from onggi.images.remote.failure import Unreachable
-from onggi.images.remote.http import Deadlines, Http
+from onggi.distribution.client import Client
+from onggi.distribution.credentials import Credentials
+from onggi.distribution.endpoint import Endpoints, RegistryOptions
+from onggi.distribution.failure import Unreachable
+from onggi.distribution.http import Deadlines, Http
 
 
 class Registries:

@@ -11,9 +11,9 @@ from http import HTTPStatus
 import msgspec
 from yarl import URL
 
-from onggi.images.remote.client import Client
-from onggi.images.remote.failure import AnswerNotFound, Misbehaved, TooSlow, printable
-from onggi.images.remote.http import Body
+from onggi.distribution.client import Client
+from onggi.distribution.failure import AnswerNotFound, Misbehaved, TooSlow, printable
+from onggi.distribution.http import Body
 from onggi.oci.descriptor import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from onggi.oci.digest import Digest, InvalidDigest
 from onggi.oci.manifest import MANIFEST_LIMIT_BYTES

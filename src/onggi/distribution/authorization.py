@@ -15,12 +15,12 @@ from typing import Annotated
 import msgspec
 from yarl import URL
 
+from onggi.distribution.challenge import Challenge
+from onggi.distribution.credentials import Credentials
+from onggi.distribution.endpoint import Endpoint, origin_of
+from onggi.distribution.failure import Misbehaved, answer, printable
+from onggi.distribution.http import Http, check_web, read_document, read_error
 from onggi.errors import Forbidden
-from onggi.images.credentials import Credentials
-from onggi.images.remote.challenge import Challenge
-from onggi.images.remote.endpoint import Endpoint, origin_of
-from onggi.images.remote.failure import Misbehaved, answer, printable
-from onggi.images.remote.http import Http, check_web, read_document, read_error
 
 _TOKEN_LIMIT_BYTES = 512 * 1024
 _CLIENT = "docker"

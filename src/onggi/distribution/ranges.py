@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from onggi.distribution.failure import Misbehaved, Unreachable
+from onggi.distribution.repository import BlobStream, Repository
 from onggi.errors import OnggiError
-from onggi.images.remote.failure import Misbehaved, Unreachable
-from onggi.images.remote.repository import BlobStream, Repository
 from onggi.oci.digest import Digest
 
 LARGE_BYTES = 64 * 1024 * 1024

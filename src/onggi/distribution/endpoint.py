@@ -15,11 +15,11 @@ from pathlib import Path
 
 from yarl import URL
 
+from onggi.distribution.address import Scope, beside, is_special, look_up
+from onggi.distribution.hosts_file import ConfiguredHost, HostsFile, read_hosts_file
+from onggi.distribution.proxy import Proxies
+from onggi.distribution.trust import Trust
 from onggi.errors import InvalidParameter
-from onggi.images.remote.address import Scope, beside, is_special, look_up
-from onggi.images.remote.hosts_file import ConfiguredHost, HostsFile, read_hosts_file
-from onggi.images.remote.proxy import Proxies
-from onggi.images.remote.trust import Trust
 from onggi.oci.reference import DOCKER_HUB
 
 DOCKER_HUB_URL = URL("https://registry-1.docker.io")

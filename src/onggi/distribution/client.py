@@ -10,12 +10,12 @@ import aiohttp
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from onggi.images.credentials import Credentials
-from onggi.images.remote.authorization import Authorization
-from onggi.images.remote.challenge import parse_challenges
-from onggi.images.remote.endpoint import Endpoint, origin_of
-from onggi.images.remote.failure import Answer, Misbehaved, answer, printable
-from onggi.images.remote.http import MOST_REDIRECTS, REDIRECTS, Body, Http, read_document, read_error, redirected
+from onggi.distribution.authorization import Authorization
+from onggi.distribution.challenge import parse_challenges
+from onggi.distribution.credentials import Credentials
+from onggi.distribution.endpoint import Endpoint, origin_of
+from onggi.distribution.failure import Answer, Misbehaved, answer, printable
+from onggi.distribution.http import MOST_REDIRECTS, REDIRECTS, Body, Http, read_document, read_error, redirected
 
 
 class Client:

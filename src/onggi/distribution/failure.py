@@ -13,9 +13,9 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from onggi.distribution.challenge import Challenge
 from onggi.durations import in_words
 from onggi.errors import Forbidden, InvalidParameter, NotFound, OnggiError, System, Unauthorized, Unavailable
-from onggi.images.remote.challenge import Challenge
 
 _MOST_WORDS = 1000
 _DEFAULTS = {

@@ -13,10 +13,10 @@ import aiohttp
 from yarl import URL
 
 import onggi
+from onggi.distribution.address import AddressRefused, Scope, ScopedResolver, beside, look_up, scope_of_literal
+from onggi.distribution.failure import Misbehaved, TooSlow, answer, printable, unreachable
+from onggi.distribution.proxy import Proxies
 from onggi.errors import InvalidParameter
-from onggi.images.remote.address import AddressRefused, Scope, ScopedResolver, beside, look_up, scope_of_literal
-from onggi.images.remote.failure import Misbehaved, TooSlow, answer, printable, unreachable
-from onggi.images.remote.proxy import Proxies
 
 _BUFFER_BYTES = 512 * 1024
 _ERROR_LIMIT_BYTES = 64 * 1024

@@ -162,6 +162,9 @@ class DirectoryUpload:
             while piece := file.read(_PIECE_BYTES):
                 yield piece
 
+    def reader(self) -> BinaryIO:
+        return self._path.open("rb", buffering=0)
+
     def commit(self) -> None:
         file = self._open_file
         target = self._store.object_path(self._key)

@@ -44,6 +44,9 @@ class Upload(Protocol):
     def pieces(self) -> Iterator[bytes]:
         """What has been written, from the first byte on."""
 
+    def reader(self) -> BinaryIO:
+        """A file of the bytes so far, which grows as they do, also after `commit`. The caller owns it."""
+
     def commit(self) -> None:
         """Make it the object of its key: durable, complete, once."""
 

@@ -8,7 +8,7 @@ checked at the connect, after the look-up of the name, so a name that changes it
 
 import asyncio
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -87,11 +87,25 @@ async def look_up(host: str) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-class ScopedResolver(AbstractResolver):
-    """Gives only addresses within `allowed`; a name that has others only is refused. None: the user's own word."""
+Permits = Callable[[str], bool]
+"""May an address be connected to at all? What whoever runs the program allows, whatever users and registries name."""
 
-    def __init__(self, allowed: frozenset[Scope] | None) -> None:
-        self._allowed = allowed
+
+class NotPermitted(Forbidden):
+    """Whoever runs this program allows no connection to the address."""
+
+    def __init__(self, host: str, address: str) -> None:
+        super().__init__(f"{host[:100]!a} is at {address[:60]}, where this program is not allowed to connect")
+
+
+class ScopedResolver(AbstractResolver):
+    """Gives only addresses within `allowed`; a name that has others only is refused. None: the user's own word.
+
+    A name that has an address which `permits` does not let through is refused.
+    """
+
+    def __init__(self, allowed: frozenset[Scope] | None, permits: Permits | None = None) -> None:
+        self._allowed, self._permits = allowed, permits
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -101,6 +115,8 @@ class ScopedResolver(AbstractResolver):
         refused: Scope | None = None
         for kind, _, protocol, _, address in found:
             text = str(address[0])
+            if self._permits is not None and not self._permits(text):
+                raise NotPermitted(host, text)
             scope = scope_of(text)
             if self._allowed is not None and scope not in self._allowed:
                 refused = scope

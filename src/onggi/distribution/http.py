@@ -13,7 +13,16 @@ import aiohttp
 from yarl import URL
 
 import onggi
-from onggi.distribution.address import AddressRefused, Scope, ScopedResolver, beside, look_up, scope_of_literal
+from onggi.distribution.address import (
+    AddressRefused,
+    NotPermitted,
+    Permits,
+    Scope,
+    ScopedResolver,
+    beside,
+    look_up,
+    scope_of_literal,
+)
 from onggi.distribution.failure import Misbehaved, TooSlow, answer, printable, unreachable
 from onggi.distribution.proxy import Proxies
 from onggi.errors import InvalidParameter
@@ -48,11 +57,19 @@ class Deadlines:
 class Http:
     """The connections of one engine to registries. Connections are kept apart by the addresses they may go to."""
 
-    def __init__(self, deadlines: Deadlines, verified: ssl.SSLContext, proxies: Proxies | None = None) -> None:
+    def __init__(
+        self,
+        deadlines: Deadlines,
+        verified: ssl.SSLContext,
+        proxies: Proxies | None = None,
+        permits: Permits | None = None,
+    ) -> None:
+        """`permits`: which addresses may be connected to at all; None for all."""
         self.deadlines = deadlines
         self.verified = verified
         """For hosts that the daemon was told nothing about: the system's authorities."""
         self._proxies = proxies or Proxies()
+        self._permits = permits
         self._sessions: dict[frozenset[Scope] | None, aiohttp.ClientSession] = {}
 
     def _session(self, allowed: frozenset[Scope] | None) -> aiohttp.ClientSession:
@@ -60,7 +77,7 @@ class Http:
         if session is None:
             session = self._sessions[allowed] = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    limit=64, resolver=ScopedResolver(allowed), use_dns_cache=False, keepalive_timeout=15
+                    limit=64, resolver=ScopedResolver(allowed, self._permits), use_dns_cache=False, keepalive_timeout=15
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": f"onggi/{onggi.__version__}", "Accept-Encoding": "identity"},
@@ -90,10 +107,13 @@ class Http:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One request and its reply, whatever its status. `allowed` None: where the user himself pointed to.
 
-        Raises Unreachable (also for what breaks while the caller reads the reply), AddressRefused.
+        Raises Unreachable (also for what breaks while the caller reads the reply), AddressRefused, NotPermitted.
         """
-        if allowed is not None and (scope := scope_of_literal(url.host or "")) not in {None, *allowed}:
+        scope = scope_of_literal(url.host or "")
+        if allowed is not None and scope not in {None, *allowed}:
             raise AddressRefused(url.host or "", scope or Scope.FORBIDDEN)
+        if self._permits is not None and scope is not None and not self._permits((url.host or "").strip("[]")):
+            raise NotPermitted(url.host or "", url.host or "")
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=self.deadlines.connect_s, sock_read=reply_s or self.deadlines.idle_s
         )

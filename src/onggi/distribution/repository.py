@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import TypeVar
 
 import msgspec
 from yarl import URL
@@ -14,17 +15,17 @@ from yarl import URL
 from onggi.distribution.client import Client
 from onggi.distribution.failure import AnswerNotFound, Misbehaved, TooSlow, printable
 from onggi.distribution.http import Body
-from onggi.oci.descriptor import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
+from onggi.oci.descriptor import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Descriptor, decode_hook
 from onggi.oci.digest import Digest, InvalidDigest
-from onggi.oci.manifest import MANIFEST_LIMIT_BYTES
+from onggi.oci.manifest import MANIFEST_LIMIT_BYTES, Index, InvalidManifest, parse_manifest
 
 ACCEPTED = (OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST)
 _ACCEPT = ", ".join(ACCEPTED)
-_TAGS_LIMIT_BYTES = 8 * 1024 * 1024
+_LIST_LIMIT_BYTES = 16 * 1024 * 1024
+"""Of all pages of a list together."""
 _MOST_PAGES = 1000
-_MOST_TAGS = 100_000
 _NEXT = re.compile(r'\s*<([^>]*)>\s*;\s*rel="?next"?', re.IGNORECASE)
-_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/(?:[0-9]{1,18}|\*)", re.ASCII)
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.ASCII)
 _UPLOADED = re.compile(r"(?:bytes=)?0-([0-9]{1,18})", re.ASCII)
 _UPLOAD_REPLY_S = 300.0
 
@@ -33,7 +34,13 @@ class _Tags(msgspec.Struct):
     tags: list[str] | None = None
 
 
+class _Catalog(msgspec.Struct):
+    repositories: list[str] | None = None
+
+
 _tags = msgspec.json.Decoder(_Tags)
+_catalog = msgspec.json.Decoder(_Catalog)
+_index = msgspec.json.Decoder(Index, dec_hook=decode_hook)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +64,18 @@ class Head:
 class BlobStream:
     """A blob on its way: from `offset` on, in pieces as they arrive."""
 
-    def __init__(self, offset: int, validator: str, pieces: AsyncIterator[bytes], *, whole: bool) -> None:
+    def __init__(
+        self,
+        offset: int,
+        validator: str,
+        pieces: AsyncIterator[bytes],
+        *,
+        whole: bool,
+        size_bytes: int | None = None,
+    ) -> None:
         self.offset = offset
+        self.size_bytes = size_bytes
+        """Of the whole blob, where the registry says it; a claim."""
         self.validator = validator
         """The strong entity tag, for `If-Range`; empty when there is none."""
         self.pieces = pieces
@@ -103,34 +120,42 @@ class Repository:
         digest = reference if isinstance(reference, Digest) else Digest.of(content)
         return Document(content, _media_type(headers.get("Content-Type", "")), digest)
 
-    async def put_manifest(self, reference: str, content: bytes, media_type: str) -> None:
-        await self.client.document(
+    async def put_manifest(self, reference: str, content: bytes, media_type: str) -> bool:
+        """True when the registry says that it lists the manifest with its subject's referrers."""
+        _, headers, _ = await self.client.document(
             "PUT", self._url(f"manifests/{reference}"), scopes=self._scopes, limit_bytes=64 * 1024, what="the answer",
             headers={"Content-Type": media_type}, body=content,
+        )  # fmt: skip
+        return "OCI-Subject" in headers
+
+    async def delete_manifest(self, reference: str) -> None:
+        """Delete a tag, or a manifest by its digest. Raises Answer, Unreachable."""
+        await self.client.document(
+            "DELETE", self._url(f"manifests/{reference}"), scopes=(f"repository:{self.name}:pull,push,delete",),
+            limit_bytes=64 * 1024, what="the answer",
         )  # fmt: skip
 
     async def tags(self) -> list[str]:
         """All tags. Raises Answer, Unreachable, Misbehaved."""
-        found: list[str] = []
-        url = self._url("tags/list")
-        for _ in range(_MOST_PAGES):
-            _, headers, content = await self.client.document(
-                "GET", url, scopes=self._scopes, limit_bytes=_TAGS_LIMIT_BYTES, what="the list of tags"
-            )
-            try:
-                found += _tags.decode(content).tags or []
-            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-                raise Misbehaved("the registry's list of tags is malformed") from error
-            if len(found) > _MOST_TAGS:
-                raise Misbehaved(f"the registry lists more than {_MOST_TAGS} tags")
-            link = _NEXT.match(headers.get("Link", "")[:4096])
-            if link is None:
-                return found
-            following = self.client.own_location(url, link[1])
-            if following == url:
-                raise Misbehaved("the registry's list of tags never ends")
-            url = following
-        raise Misbehaved(f"the registry's list of tags has more than {_MOST_PAGES} pages")
+        pages = listed(self.client, self._url("tags/list"), self._scopes, _tags, "the registry's list of tags")
+        return [tag async for page in pages for tag in page.tags or []]
+
+    async def referrers(self, digest: Digest) -> list[Descriptor]:
+        """What names `digest` as its subject: by the referrers list, or by the tag that stands in for it.
+
+        (distribution-spec, "Listing Referrers", "Referrers Tag Schema") Raises Answer, Unreachable, Misbehaved.
+        """
+        url = self._url(f"referrers/{digest}")
+        try:
+            pages = listed(self.client, url, self._scopes, _index, "the registry's list of referrers")
+            return [entry async for page in pages for entry in page.manifests]
+        except AnswerNotFound:
+            pass
+        try:
+            document = await self.manifest(referrers_tag(digest))
+        except AnswerNotFound:
+            return []
+        return list(parsed_index(document).manifests)
 
     # Blobs
 
@@ -157,15 +182,19 @@ class Repository:
             "GET", self._url(f"blobs/{digest}"), scopes=self._scopes, headers=headers
         ) as response:
             begins = 0
+            length = response.headers.get("Content-Length", "")
+            size = int(length) if length.isdecimal() and len(length) < 19 else None
             if response.status == HTTPStatus.PARTIAL_CONTENT:
                 match = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
                 if match is None or int(match[1]) != offset:
                     raise Misbehaved(f"the registry sent another range of {digest} than asked for")
                 begins = offset
+                size = int(match[3]) if match[3] != "*" else None
             tag = response.headers.get("ETag", "")
             strong = tag if tag.startswith('"') and len(tag) < 1000 else ""
             whole = response.status != HTTPStatus.PARTIAL_CONTENT
-            yield BlobStream(begins, strong, self._pieces(response.content.iter_any(), digest), whole=whole)
+            pieces = self._pieces(response.content.iter_any(), digest)
+            yield BlobStream(begins, strong, pieces, whole=whole, size_bytes=size)
 
     async def _pieces(self, pieces: AsyncIterator[bytes], digest: Digest) -> AsyncIterator[bytes]:
         """Ends with TooSlow what trickles: the next byte always comes, but the blob never would."""
@@ -260,6 +289,62 @@ class Repository:
         """Tell the registry that no more comes."""
         async with asyncio.timeout(self.client.http.deadlines.connect_s):
             await self.client.document("DELETE", location, scopes=self._scopes, limit_bytes=65536, what="the answer")
+
+
+def referrers_tag(digest: Digest) -> str:
+    """The tag of the index of referrers where a registry keeps no list. (distribution-spec, "Referrers Tag Schema")"""
+    return f"{digest.algorithm}-{digest.hex}"[:128]
+
+
+def parsed_index(document: Document) -> Index:
+    """Raises Misbehaved for what is no index."""
+    try:
+        found = parse_manifest(document.content, document.media_type)
+    except InvalidManifest as error:
+        raise Misbehaved(f"the tag of a list of referrers names no index: {error}") from error
+    if not isinstance(found, Index):
+        raise Misbehaved("the tag of a list of referrers names no index")
+    return found
+
+
+T = TypeVar("T")
+
+
+async def listed(
+    client: Client, url: URL, scopes: Sequence[str], decoder: "msgspec.json.Decoder[T]", what: str
+) -> AsyncIterator[T]:
+    """The pages of a list. Raises Answer, Unreachable, Misbehaved (also for one that never ends)."""
+    read = 0
+    for _ in range(_MOST_PAGES):
+        _, headers, content = await client.document(
+            "GET", url, scopes=scopes, limit_bytes=_LIST_LIMIT_BYTES - read, what=what
+        )
+        read += len(content)
+        try:
+            page = decoder.decode(content)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, InvalidDigest) as error:
+            raise Misbehaved(f"{what} is malformed") from error
+        yield page
+        link = _NEXT.match(headers.get("Link", "")[:4096])
+        if link is None:
+            return
+        following = client.own_location(url, link[1])
+        if following == url:
+            raise Misbehaved(f"{what} never ends")
+        url = following
+    raise Misbehaved(f"{what} has more than {_MOST_PAGES} pages")
+
+
+async def repositories(client: Client) -> list[str]:
+    """The names of all that the registry lists. Raises Answer (many registries list none), Unreachable, Misbehaved."""
+    pages = listed(
+        client,
+        client.endpoint.url("_catalog"),
+        ("registry:catalog:*",),
+        _catalog,
+        "the registry's list of repositories",
+    )
+    return [name async for page in pages for name in page.repositories or []]
 
 
 def _media_type(header: str) -> str:

@@ -18,7 +18,7 @@ from onggi.registry.authentication import authenticate
 from onggi.registry.authorization import allow
 from onggi.registry.failure import reply_to
 from onggi.registry.names import InvalidName, project_name, repository_name
-from onggi.registry.permissions import AuthenticationNeeded
+from onggi.registry.permissions import Action, AuthenticationNeeded
 from onggi.registry.refusals import MethodWrong
 from onggi.registry.requests import ADDRESS, BASE, REPOSITORY, SUBJECT
 from onggi.registry.route import Found, Route, Table
@@ -96,17 +96,30 @@ class App:
             project_name(project)
         if "name" in found.parameters and "{name*}" in route.path:
             try:
-                request[REPOSITORY] = repository_name(found.parameters["name"])
+                named = repository_name(found.parameters["name"])
             except InvalidName:
                 if not request[SUBJECT].known:
                     raise AuthenticationNeeded from None  # before that, nobody learns anything
                 raise
+            request[REPOSITORY] = await self._meant(request, named)
         if route.action is not None:
             await allow(service.database, request[SUBJECT], route.action, project=project,
                         repository=request.get(REPOSITORY, ""))  # fmt: skip
+        if route.action is Action.PUSH:
+            await service.cache.refuse_push(request[REPOSITORY])
         if route.body_limit_bytes is not None:
             request._client_max_size = route.body_limit_bytes
         return await route.handler(request)
+
+    async def _meant(self, request: web.Request, name: str) -> str:
+        """The repository that the client calls so: one of a cache may have two names, and be mirrored."""
+        cache, reading = self._service.cache, request.method in ("GET", "HEAD")
+        await cache.load()
+        if cache.empty:
+            return name
+        return await self._service.read(
+            lambda connection: cache.canonical(connection, name, request.query.get("ns", ""), reading=reading)
+        )
 
     def _failed(self, request: web.Request, error: Exception) -> web.Response:
         response = reply_to(error)

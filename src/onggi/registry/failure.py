@@ -33,6 +33,7 @@ from onggi.registry.jsonform import encode
 from onggi.registry.names import InvalidName, InvalidTag
 from onggi.registry.refusals import QuotaExceeded, RangeWrong
 from onggi.registry.throttle import TooManyTries
+from onggi.registry.upstream.refusal import UpstreamBusy
 
 log = logging.getLogger("onggi.registry")
 
@@ -48,6 +49,7 @@ STATUS: dict[type[BaseException], int] = {
     RangeWrong: 416,
     RangeUnsatisfiable: 416,
     TooManyTries: 429,
+    UpstreamBusy: 429,
     UnexpectedContent: 400,
     Unsupported: 501,
     Unavailable: 503,

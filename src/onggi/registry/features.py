@@ -6,11 +6,12 @@ A feature is a module with `install(service) -> list[Route]`. Add yours here.
 from collections.abc import Callable
 
 from onggi.registry import garbage, retention
-from onggi.registry.management import activity, projects, repositories, robots, searching, users
+from onggi.registry.management import activity, projects, remotes, repositories, robots, searching, users
 from onggi.registry.route import Route
 from onggi.registry.scanning import api as scanning
 from onggi.registry.service import Service
 from onggi.registry.trust import api as trust
+from onggi.registry.upstream import api as upstream
 from onggi.registry.v2 import blobs, discovery, manifests, token, uploads
 from onggi.registry.webhooks import api as webhooks
 
@@ -32,6 +33,8 @@ FEATURES: tuple[Install, ...] = (
     scanning.install,
     trust.install,
     webhooks.install,
+    remotes.routes,
+    upstream.install,
 )
 
 

@@ -96,7 +96,8 @@ def check_manifests(connection: Connection) -> Iterator[str]:
     for row in connection.execute(
         "SELECT r.name, f.manifest, f.digest FROM manifest_references f JOIN repositories r ON r.id = f.repository_id"
         " JOIN manifests m ON m.repository_id = f.repository_id AND m.digest = f.manifest"
-        " WHERE m.deleted_at = '' AND ((f.kind = 'blob' AND NOT EXISTS (SELECT 1 FROM repository_blobs l"
+        " WHERE m.deleted_at = '' AND r.project_id NOT IN (SELECT project_id FROM upstreams)"  # a cache fetches them
+        " AND ((f.kind = 'blob' AND NOT EXISTS (SELECT 1 FROM repository_blobs l"
         "   WHERE l.repository_id = f.repository_id AND l.digest = f.digest))"
         " OR (f.kind = 'manifest' AND NOT EXISTS (SELECT 1 FROM manifests c WHERE c.repository_id = f.repository_id"
         "   AND c.digest = f.digest AND c.deleted_at = '')))"

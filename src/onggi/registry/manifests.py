@@ -100,14 +100,14 @@ def _missing(connection: Connection, repository_id: int, references: dict[Digest
     return missing
 
 
-def store(connection: Connection, repository_id: int, document: Document, by: str) -> bool:
+def store(connection: Connection, repository_id: int, document: Document, by: str, *, whole: bool = True) -> bool:
     """Store a manifest whose references are all there; True when it is new here. Raises ReferencesUnknown, QuotaExceeded.
 
     The references are looked up in the transaction that stores it: from then on the collector leaves them alone.
+    `whole` false: they may be missing; a cache fetches them when they are asked for.
     """
     references = document.references()
-    missing = _missing(connection, repository_id, references)
-    if missing:
+    if whole and (missing := _missing(connection, repository_id, references)):
         raise ReferencesUnknown(missing)
     old = connection.execute(
         "SELECT media_type, deleted_at FROM manifests WHERE repository_id = ? AND digest = ?",

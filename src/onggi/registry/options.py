@@ -9,6 +9,7 @@ from pathlib import Path
 
 from onggi.errors import InvalidParameter
 from onggi.registry import stores
+from onggi.registry.names import InvalidProjectName, project_name
 from onggi.registry.settings import DEFAULT_PORT, DEFAULT_ROOT, Settings, Tls
 
 _DURATION = re.compile(r"([0-9]{1,6})([smhd])", re.ASCII)
@@ -35,6 +36,13 @@ def _url(text: str) -> str:
     if not _URL.fullmatch(text.rstrip("/")):
         raise argparse.ArgumentTypeError(f"{text!a} is not http[s]://HOST[:PORT]")
     return text.rstrip("/")
+
+
+def _project(text: str) -> str:
+    try:
+        return project_name(text)
+    except InvalidProjectName as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def add_root(parser: argparse.ArgumentParser) -> None:
@@ -128,6 +136,20 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
         metavar="NETWORK",
         help="a network that webhooks may go to, beside public addresses (several times)",
     )
+    parser.add_argument(
+        "--remote-network",
+        type=ipaddress.ip_network,
+        action="append",
+        default=[],
+        metavar="NETWORK",
+        help="a network that upstreams and replication may reach, beside public addresses (several times)",
+    )
+    parser.add_argument(
+        "--mirror",
+        type=_project,
+        metavar="PROJECT",
+        help="look up names that are of no project here in this cache of an upstream, as docker's registry-mirrors need it",
+    )
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     parser.add_argument("--ready-fd", type=int, metavar="FD", help=argparse.SUPPRESS)  # fmt: skip
 
@@ -148,7 +170,7 @@ def settings_of(given: argparse.Namespace) -> Settings:
         host=host, port=port, url=given.url or "", tls=tls, trusted_proxies=tuple(given.trusted_proxy),
         upload_age=given.upload_age, keep_deleted=given.keep_deleted, unreferenced_age=given.unreferenced_age,
         collect_every=given.collect_every, names=tuple(name.lower() for name in given.name),
-        webhook_networks=tuple(given.webhook_network),
+        webhook_networks=tuple(given.webhook_network), remote_networks=tuple(given.remote_network), mirror=given.mirror or "",
     )  # fmt: skip
 
 

@@ -32,6 +32,12 @@ def room(connection: Connection, repository_id: int) -> tuple[str, int, int] | N
     return row["name"], row["quota_bytes"], used_bytes(connection, row["id"])
 
 
+def room_of(connection: Connection, repository: str) -> tuple[str, int, int] | None:
+    """As `room`, by the repository's name."""
+    row = connection.execute("SELECT id FROM repositories WHERE name = ?", (repository,)).fetchone()
+    return room(connection, row["id"]) if row is not None else None
+
+
 def check(connection: Connection, repository_id: int, size_bytes: int) -> None:
     """Raises QuotaExceeded when the project has no room for so much more."""
     found = room(connection, repository_id)

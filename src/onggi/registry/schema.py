@@ -26,6 +26,9 @@
     audit                audit           who did what, and was it allowed
     advisory_sources, advisories, ratings    scanning.advisory_store   what is known to be wrong with packages
     webhooks, deliveries webhooks.hooks  who is told of what happens, and what came of it
+    remotes              remotes         other registries, and who we are to them
+    upstreams            upstream.upstreams  which project is a cache of which remote
+    replication_rules, _runs, _items     replication.rules, .runs    what is copied to and from remotes, and what came of it
     policies             trust.policies  who must have signed, what must not be wrong
     scans, scan_packages, ignores            scanning.scans            what is in images, what is wrong, what is set aside
 
@@ -325,11 +328,78 @@ WEBHOOKS = """
     CREATE INDEX deliveries_webhook ON deliveries (webhook_id, sequence);
 """
 
+REPLICATION = """
+    CREATE TABLE remotes (
+        id         INTEGER PRIMARY KEY,
+        name       TEXT NOT NULL UNIQUE,
+        url        TEXT NOT NULL,
+        username   TEXT NOT NULL,
+        secret     TEXT NOT NULL,
+        created_by TEXT NOT NULL,
+        created_at TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE upstreams (
+        project_id  INTEGER PRIMARY KEY REFERENCES projects (id) ON DELETE CASCADE,
+        remote_id   INTEGER NOT NULL REFERENCES remotes (id),
+        prefix      TEXT NOT NULL,
+        check_s     INTEGER NOT NULL,
+        limit_bytes INTEGER NOT NULL,
+        keep_days   INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE replication_rules (
+        id           INTEGER PRIMARY KEY,
+        project_id   INTEGER NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
+        name         TEXT NOT NULL,
+        direction    TEXT NOT NULL,
+        remote_id    INTEGER NOT NULL REFERENCES remotes (id),
+        prefix       TEXT NOT NULL,
+        repositories TEXT NOT NULL,
+        tags         TEXT NOT NULL,
+        on_event     INTEGER NOT NULL,
+        every_s      INTEGER NOT NULL,
+        deletes      INTEGER NOT NULL,
+        enabled      INTEGER NOT NULL,
+        created_by   TEXT NOT NULL,
+        created_at   TEXT NOT NULL,
+        UNIQUE (project_id, name)
+    ) STRICT;
+    CREATE TABLE replication_runs (
+        id          INTEGER PRIMARY KEY AUTOINCREMENT,
+        rule_id     INTEGER NOT NULL REFERENCES replication_rules (id) ON DELETE CASCADE,
+        cause       TEXT NOT NULL,
+        action      TEXT NOT NULL,
+        repository  TEXT NOT NULL,
+        reference   TEXT NOT NULL,
+        digest      TEXT NOT NULL,
+        dry_run     INTEGER NOT NULL,
+        state       TEXT NOT NULL,
+        attempts    INTEGER NOT NULL DEFAULT 0,
+        error       TEXT NOT NULL DEFAULT '',
+        created_at  TEXT NOT NULL,
+        started_at  TEXT NOT NULL DEFAULT '',
+        finished_at TEXT NOT NULL DEFAULT ''
+    ) STRICT;
+    CREATE INDEX replication_runs_rule ON replication_runs (rule_id, id);
+    CREATE TABLE replication_items (
+        sequence   INTEGER PRIMARY KEY AUTOINCREMENT,
+        run_id     INTEGER NOT NULL REFERENCES replication_runs (id) ON DELETE CASCADE,
+        at         TEXT NOT NULL,
+        repository TEXT NOT NULL,
+        reference  TEXT NOT NULL,
+        digest     TEXT NOT NULL,
+        outcome    TEXT NOT NULL,
+        bytes      INTEGER NOT NULL,
+        error      TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX replication_items_run ON replication_items (run_id, sequence);
+"""
+
 MIGRATIONS: list[tuple[str, str]] = [
     ("foundation", FOUNDATION),
     ("scanning", SCANNING),
     ("policies", POLICIES),
     ("webhooks", WEBHOOKS),
+    ("replication", REPLICATION),
 ]
 """Name → statements. Add a feature's tables as a migration of its own, at the end."""
 

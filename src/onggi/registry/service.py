@@ -20,10 +20,12 @@ from onggi.registry.metrics import Metrics
 from onggi.registry.passwords import Passwords
 from onggi.registry.permissions import Subject
 from onggi.registry.pulls import Pulls
+from onggi.registry.reach import Reach
 from onggi.registry.receiving import Receiver
 from onggi.registry.settings import Settings
 from onggi.registry.throttle import Throttle, Turns
 from onggi.registry.tokens import Tokens
+from onggi.registry.upstream.cache import Cache
 
 T = TypeVar("T")
 PullGate = Callable[[Subject, str, Stored], Awaitable[None]]
@@ -42,6 +44,8 @@ class Service:
     passwords: Passwords
     jobs: jobs.Runner
     pulls: Pulls
+    reach: Reach
+    cache: Cache
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -77,6 +81,11 @@ class Service:
             )
             self.tokens = Tokens(key, self.settings.service, self.settings.token_lifetime)
             await self.database.write(lambda connection: [work(connection) for work in self.at_start])
+            self.reach = await self._stack.enter_async_context(Reach(root, self.settings.remote_networks))
+            self.cache = Cache(
+                self.database, self.objects, self.pool, self.reach, self.events, self.metrics, self.settings.mirror
+            )
+            self._stack.push_async_callback(self.cache.close)
             self.pulls = await self._stack.enter_async_context(Pulls(self.database))
             self.jobs = await self._stack.enter_async_context(jobs.Runner(self.database, self.job_handlers))
         except BaseException:

@@ -40,6 +40,10 @@ class Settings:
     collect_every: timedelta = timedelta(hours=1)
     webhook_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     """Where webhooks may go beside public addresses."""
+    remote_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Where other registries (upstreams, replication) may be beside public addresses."""
+    mirror: str = ""
+    """The project in which names are looked up that are of no project here: for docker's `registry-mirrors`."""
     names: tuple[str, ...] = field(default=())
     """Host names beside addresses, localhost and the machine's own by which clients without `url` may call."""
 

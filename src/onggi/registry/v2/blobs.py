@@ -9,6 +9,7 @@ from onggi.oci.digest import Digest
 from onggi.registry import audit, blobs
 from onggi.registry.conditional import Part, etag_fits, part
 from onggi.registry.database import Connection
+from onggi.registry.metrics import Counter
 from onggi.registry.names import project_of
 from onggi.registry.permissions import Action
 from onggi.registry.refusals import BlobNotHere
@@ -16,6 +17,7 @@ from onggi.registry.requests import REPOSITORY, actor
 from onggi.registry.route import Route
 from onggi.registry.sending import FileReply
 from onggi.registry.service import Service
+from onggi.registry.upstream.incoming import PIECE_BYTES, Incoming
 
 _MEDIA_TYPE = "application/octet-stream"
 
@@ -26,7 +28,13 @@ class BlobHandlers:
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         service, repository, digest = self._service, request[REPOSITORY], Digest(request.match_info["digest"])
-        blob = await service.read(lambda connection: blobs.find(connection, repository, digest))
+        try:
+            blob = await service.read(lambda connection: blobs.find(connection, repository, digest))
+        except BlobNotHere:
+            passing = await self._through(request, digest)
+            if passing is not None:
+                return passing
+            blob = await service.read(lambda connection: blobs.find(connection, repository, digest))
         etag = f'"{digest}"'
         headers = {"Docker-Content-Digest": digest, "ETag": etag, "Accept-Ranges": "bytes",
                    "Cache-Control": "max-age=31536000"}  # fmt: skip
@@ -57,6 +65,24 @@ class BlobHandlers:
         service.metrics.sent.add(amount=sent.count)
         return FileReply(file, sent.first, sent.count, status, headers, service.pool)
 
+    async def _through(self, request: web.Request, digest: Digest) -> web.StreamResponse | None:
+        """A blob of a cache that is not here yet. None where no upstream is asked, or it has just come."""
+        service, repository = self._service, request[REPOSITORY]
+        headers = {"Docker-Content-Digest": digest, "ETag": f'"{digest}"', "Content-Type": _MEDIA_TYPE}
+        if request.method == "HEAD":
+            size = await service.cache.blob_size(repository, digest)
+            return None if size is None else web.Response(headers=headers | {"Content-Length": str(size)})
+        incoming = await service.cache.blob(repository, digest)
+        if incoming is None:
+            return None
+        try:
+            wanted = None
+            if incoming.size_bytes is not None and request.headers.get("If-Range", f'"{digest}"') == f'"{digest}"':
+                wanted = part(request.headers.get("Range", ""), incoming.size_bytes)
+            return await _pass_on(request, incoming, wanted, headers, service.metrics.sent)
+        finally:
+            incoming.leave()
+
     async def delete(self, request: web.Request) -> web.StreamResponse:
         service, repository, digest = self._service, request[REPOSITORY], Digest(request.match_info["digest"])
 
@@ -67,6 +93,31 @@ class BlobHandlers:
 
         await service.write(forget)
         return web.Response(status=202)
+
+
+async def _pass_on(
+    request: web.Request, incoming: Incoming, wanted: Part | None, headers: dict[str, str], sent: Counter
+) -> web.StreamResponse:
+    """Send what arrives, as it arrives. What ends it before its end ends the connection (`App.answer`)."""
+    status, size = 200, incoming.size_bytes
+    at, end = 0, size
+    if wanted is not None:
+        at, end = wanted.first, wanted.first + wanted.count
+        headers["Content-Range"] = f"bytes {at}-{end - 1}/{size}"
+        status = 206
+    response = web.StreamResponse(status=status, headers=headers)
+    if end is not None:
+        response.content_length = end - at
+    await response.prepare(request)
+    while end is None or at < end:
+        piece = await incoming.read(at, PIECE_BYTES if end is None else min(PIECE_BYTES, end - at))
+        if not piece:
+            break
+        await response.write(piece)
+        sent.add(amount=len(piece))
+        at += len(piece)
+    await response.write_eof()
+    return response
 
 
 def routes(service: Service) -> list[Route]:

@@ -3,11 +3,12 @@
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import msgspec
 from aiohttp import web
 
-from onggi.oci.descriptor import OCI_INDEX
+from onggi.oci.descriptor import OCI_INDEX, Descriptor, encode_document
 from onggi.oci.digest import Digest
-from onggi.registry import accounts, catalogue, details, manifests, tags
+from onggi.registry import accounts, catalogue, details, manifests, tags, warning
 from onggi.registry.database import Connection
 from onggi.registry.metrics import CONTENT_TYPE
 from onggi.registry.permissions import Action, AuthenticationNeeded, PasswordNotChosen
@@ -49,10 +50,14 @@ class Discovery:
             repository_id = find(connection, repository)["id"]
             return tags.names(connection, repository_id, last, n + 1) if n else []
 
-        found = await self._service.read(read)
-        shown, headers = found[:n], {}
+        upstreams, hint = await self._service.cache.tags(repository)
+        if upstreams is None:
+            found = await self._service.read(read)
+        else:
+            found = [tag for tag in upstreams if tag > last][: n + 1] if n else []
+        shown, headers = found[:n], warning.headers([hint])
         if len(found) > n > 0:
-            headers = _next(f"/v2/{request.match_info['name']}/tags/list", n, shown[-1])
+            headers |= _next(f"/v2/{request.match_info['name']}/tags/list", n, shown[-1])
         return json_reply({"name": request.match_info["name"], "tags": shown}, headers=headers)
 
     async def catalog(self, request: web.Request) -> web.StreamResponse:
@@ -89,8 +94,13 @@ class Discovery:
                 shown.append(_descriptor(row, manifests.find(connection, repository, row["digest"]).content))
             return shown, len(rows) > len(shown)
 
-        shown, others = await service.read(read)
-        headers = {"OCI-Filters-Applied": "artifactType"} if wanted else {}
+        upstreams, hint = await service.cache.referrers(repository, digest)
+        if upstreams is not None:
+            shown, others = _fitting(upstreams, wanted, last, n)
+        else:
+            shown, others = await service.read(read)
+        headers = warning.headers([hint])
+        headers |= {"OCI-Filters-Applied": "artifactType"} if wanted else {}
         if others:
             more = {"artifactType": wanted} if wanted else {}
             headers |= _next(f"/v2/{request.match_info['name']}/referrers/{quote(digest, safe=':')}", n,
@@ -108,6 +118,23 @@ class Discovery:
 
     async def metrics(self, _: web.Request) -> web.StreamResponse:
         return web.Response(text=self._service.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
+
+def _fitting(entries: list[Descriptor], wanted: str, last: str, n: int) -> tuple[list[dict[str, Any]], bool]:
+    """Of an upstream's referrers those that fit, after `last` in the order of their digests, and whether there are more."""
+    fitting = sorted(
+        (entry for entry in entries if entry.digest > last and wanted in ("", entry.artifact_type)),
+        key=lambda entry: entry.digest,
+    )
+    shown: list[dict[str, Any]] = []
+    size = 0
+    for entry in fitting[:n]:
+        encoded = encode_document(entry)
+        size += len(encoded)
+        if shown and size > _ANSWER_BYTES:
+            break
+        shown.append(msgspec.json.decode(encoded))
+    return shown, len(fitting) > len(shown)
 
 
 def _descriptor(row: Any, content: bytes) -> dict[str, Any]:

@@ -1,28 +1,27 @@
 """GET, HEAD, PUT, DELETE of /v2/NAME/manifests/REFERENCE. (distribution-spec, "Pulling/Pushing/Deleting manifests")"""
 
-import asyncio
-
 from aiohttp import web
 
-from onggi.content.objects import ObjectUnknown
-from onggi.oci.descriptor import IMAGE_CONFIGS
+from onggi.oci.descriptor import FOREIGN_LAYERS
 from onggi.oci.digest import Digest
-from onggi.oci.image import CONFIG_LIMIT_BYTES
 from onggi.oci.manifest import MANIFEST_LIMIT_BYTES, Manifest
-from onggi.registry import audit, blobs, details, manifests, tags
+from onggi.registry import audit, manifests, quotas, storing, tags, warning
 from onggi.registry.conditional import etag_fits
 from onggi.registry.database import Connection
 from onggi.registry.events import Event, EventKind
 from onggi.registry.manifests import Document
 from onggi.registry.names import project_of, tag_name
 from onggi.registry.permissions import Action
-from onggi.registry.refusals import BlobNotHere, ManifestTooLarge, QuotaExceeded, ReferencesUnknown
-from onggi.registry.repositories import find, find_or_make
+from onggi.registry.refusals import ManifestTooLarge, QuotaExceeded
+from onggi.registry.repositories import find
 from onggi.registry.requests import REPOSITORY, SUBJECT, actor, read_body
 from onggi.registry.route import Route
 from onggi.registry.service import Service
 from onggi.registry.tags import TagAction
 from onggi.registry.v2.quota_event import tell_quota_exceeded
+
+NEARLY_FULL = 0.9
+"""From this part of its quota on a project's pushes are answered with a warning."""
 
 
 def _reference(request: web.Request) -> str:
@@ -39,9 +38,10 @@ class Manifests:
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         service, repository, reference = self._service, request[REPOSITORY], _reference(request)
+        stale = await service.cache.manifest(repository, reference)
         found = await service.read(lambda connection: manifests.find(connection, repository, reference))
         etag = f'"{found.digest}"'
-        headers = {"Docker-Content-Digest": found.digest, "ETag": etag}
+        headers = {"Docker-Content-Digest": found.digest, "ETag": etag, **warning.headers([stale])}
         if etag_fits(request.headers.get("If-None-Match", ""), etag):
             return web.Response(status=304, headers=headers)
         headers["Content-Type"] = found.media_type
@@ -59,9 +59,11 @@ class Manifests:
         digest = reference if isinstance(reference, Digest) else None
         document = manifests.read_document(content, request.headers.get("Content-Type", ""), digest)
         tag = "" if digest is not None else reference
-        about = await self._details(repository, document)
+        about = await storing.about(service, repository, document)
         try:
-            await service.write(lambda connection: self._store(connection, request, document, tag, about))
+            await service.write(
+                lambda connection: storing.push(service, connection, actor(request), repository, tag, document, about)
+            )
         except QuotaExceeded:
             await tell_quota_exceeded(service, request)
             raise
@@ -71,7 +73,20 @@ class Manifests:
         }
         if document.subject:
             headers["OCI-Subject"] = document.subject
+        headers |= warning.headers(await self._warnings(repository, document))
         return web.Response(status=201, headers=headers)
+
+    async def _warnings(self, repository: str, document: Document) -> list[str]:
+        """What who has just pushed should know."""
+        found = []
+        if isinstance(document.parsed, Manifest) and any(
+            layer.media_type in FOREIGN_LAYERS for layer in document.parsed.layers
+        ):
+            found.append("non-distributable layers are deprecated (OCI image specification 1.1): push them as layers")
+        room = await self._service.read(lambda connection: quotas.room_of(connection, repository))
+        if room is not None and room[2] >= room[1] * NEARLY_FULL:
+            found.append(f"the project {room[0]} holds {room[2]} of the {room[1]} bytes of its quota")
+        return found
 
     async def _body(self, request: web.Request) -> bytes:
         too_large = ManifestTooLarge(f"the manifest is larger than {MANIFEST_LIMIT_BYTES} bytes")
@@ -81,47 +96,6 @@ class Manifests:
             return await read_body(request)
         except web.HTTPRequestEntityTooLarge as error:
             raise too_large from error
-
-    async def _details(self, repository: str, document: Document) -> dict[str, str]:
-        """Platform and labels out of the image's configuration. Raises ReferencesUnknown where that is not there."""
-        parsed, service = document.parsed, self._service
-        if not isinstance(parsed, Manifest) or parsed.config.media_type not in IMAGE_CONFIGS:
-            return {}
-        digest = parsed.config.digest
-        try:
-            blob = await service.read(lambda connection: blobs.find(connection, repository, digest))
-        except BlobNotHere as error:
-            raise ReferencesUnknown([digest]) from error
-        if blob.size_bytes > CONFIG_LIMIT_BYTES:
-            return {}
-
-        def read() -> dict[str, str]:
-            with service.objects.open(blob.key) as file:
-                return details.of_config(file.read())
-
-        try:
-            return await asyncio.get_running_loop().run_in_executor(service.pool, read)
-        except ObjectUnknown as error:
-            raise ReferencesUnknown([digest]) from error
-
-    def _store(
-        self, connection: Connection, request: web.Request, document: Document, tag: str, about: dict[str, str]
-    ) -> None:
-        repository, by = request[REPOSITORY], request[SUBJECT].name
-        repository_id = find_or_make(connection, repository)
-        new = manifests.store(connection, repository_id, document, by)
-        if new:
-            details.put(connection, repository_id, document.digest, about)
-        previous = tags.point(connection, repository_id, tag, document.digest, by) if tag else ""
-        if new or (tag and previous != document.digest):
-            audit.record(connection, actor(request), "push manifest", project=project_of(repository),
-                         subject=f"{repository}:{tag}" if tag else f"{repository}@{document.digest}",
-                         details={"digest": document.digest, "previous": previous})  # fmt: skip
-            self._service.events.publish(connection, Event(
-                EventKind.PUSH, repository, by, tag, document.digest,
-                {"media_type": document.media_type, "subject": document.subject,
-                 "artifact_type": document.artifact_type, "previous": previous, "new": new},
-            ))  # fmt: skip
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
         service, repository, reference = self._service, request[REPOSITORY], _reference(request)

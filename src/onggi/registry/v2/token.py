@@ -7,7 +7,7 @@ A scope asks; what is granted is what the account holds of it. Nothing is not an
 and the registry says so when it is used.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from urllib.parse import parse_qs
 
 from aiohttp import web
@@ -27,8 +27,13 @@ _WORDS = {"pull": {Action.PULL}, "push": {Action.PUSH}, "delete": {Action.DELETE
 MOST_SCOPES = 50
 
 
-def granted(connection: Connection, subject: Subject, scopes: Iterable[str]) -> list[Scope]:
-    """What of the asked-for `scopes` the account holds now. Raises InvalidParameter for what is no scope."""
+def granted(
+    connection: Connection, subject: Subject, scopes: Iterable[str], canonical: Callable[[Connection, str], str]
+) -> list[Scope]:
+    """What of the asked-for `scopes` the account holds now. Raises InvalidParameter for what is no scope.
+
+    `canonical` says which repository a name means: see `upstream.cache`.
+    """
     found: list[Scope] = []
     for text in scopes:
         kind, _, rest = text.partition(":")
@@ -40,14 +45,16 @@ def granted(connection: Connection, subject: Subject, scopes: Iterable[str]) -> 
         if kind.partition("(")[0] != "repository" or not name:
             raise InvalidParameter(f"invalid scope {text[:200]!a}: repository:NAME:pull,push is expected")
         try:
-            repository = names.repository_name(name)
+            named = names.repository_name(name)
         except names.InvalidName:
             continue  # nobody holds anything there
-        standing = projects.standing(connection, names.project_of(repository), subject)
         asked = set[Action]().union(*(_WORDS.get(word, set()) for word in actions.split(",")))
-        held = frozenset(action for action in asked if holds(subject, action, standing, repository))
-        if held:
-            found.append(Scope(repository, held))
+        # Both: through a mirror the name means one repository to who reads, and another to who pushes.
+        for repository in dict.fromkeys((named, canonical(connection, named))):
+            standing = projects.standing(connection, names.project_of(repository), subject)
+            held = frozenset(action for action in asked if holds(subject, action, standing, repository))
+            if held:
+                found.append(Scope(repository, held))
     return found
 
 
@@ -115,7 +122,8 @@ class TokenServer:
             raise PasswordNotChosen
         if len(scopes) > MOST_SCOPES:
             raise InvalidParameter(f"at most {MOST_SCOPES} scopes are taken")
-        found = await service.read(lambda connection: granted(connection, subject, scopes))
+        await service.cache.load()
+        found = await service.read(lambda connection: granted(connection, subject, scopes, service.cache.canonical))
         if offline and subject.kind is SubjectKind.USER:
 
             def keep(connection: Connection) -> str:

@@ -28,7 +28,7 @@ class Fault:
     change: Callable[[bytes], bytes] | None = None
     """The body, made another one of the same length."""
     hold: threading.Event | None = None
-    """Half of the body is sent; the other half when this is set."""
+    """Half of the body is sent, the other half when this is set; what is no GET is passed on when it is set."""
 
 
 class Before:
@@ -41,7 +41,7 @@ class Before:
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
         self.halfway = threading.Event()
-        """A held body's first half has been sent."""
+        """A held body's first half has been sent, or a held request has come."""
         before = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -57,6 +57,10 @@ class Before:
                 if fault is not None and fault.status:
                     self._reply(fault.status, fault.headers, b"")
                     return
+                if fault is not None and fault.hold is not None and self.command != "GET":
+                    before.halfway.set()
+                    fault.hold.wait(60)
+                    fault = None
                 behind = http.client.HTTPConnection(host, timeout=30)
                 try:
                     sent = {key: text for key, text in self.headers.items() if key.lower() != "connection"}

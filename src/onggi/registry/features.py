@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from onggi.registry import garbage, retention
 from onggi.registry.management import activity, projects, remotes, repositories, robots, searching, users
+from onggi.registry.replication import api as replication
 from onggi.registry.route import Route
 from onggi.registry.scanning import api as scanning
 from onggi.registry.service import Service
@@ -35,6 +36,7 @@ FEATURES: tuple[Install, ...] = (
     webhooks.install,
     remotes.routes,
     upstream.install,
+    replication.install,
 )
 
 

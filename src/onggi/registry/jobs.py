@@ -65,7 +65,9 @@ class Handler:
     at_once: int = 1
     """How many of this kind run side by side on one node."""
     lease: timedelta = timedelta(minutes=10)
-    """One attempt is ended after this time, and counts as failed."""
+    """One attempt is ended after this time, and counts as failed; unless it is renewed."""
+    renewed: bool = False
+    """The lease is renewed for as long as the handler runs: for work of any length, taken up soon after a crash."""
 
     def delay(self, attempt: int) -> timedelta:
         """How long to wait after the `attempt`th failure."""
@@ -97,6 +99,24 @@ def claim(connection: Connection, kind: str, lease: timedelta) -> Job | None:
     if row is None:
         return None
     return Job(row["id"], row["kind"], row["subject"], _decode(row["payload"]), row["attempts"])
+
+
+def renew(connection: Connection, job: Job, lease: timedelta) -> None:
+    """The job's runner is alive."""
+    connection.execute(
+        "UPDATE jobs SET leased_until = ? WHERE id = ? AND state = 'running'",
+        (clock.stamp(clock.now() + lease), job.id),
+    )
+
+
+def release_all(connection: Connection) -> None:
+    """Whatever ran has died with its runner: there is no other node. It may be taken at once."""
+    connection.execute("UPDATE jobs SET leased_until = '' WHERE state = 'running'")
+
+
+def cancel(connection: Connection, kind: str, subject: str) -> None:
+    """Forget a job that waits."""
+    connection.execute("DELETE FROM jobs WHERE kind = ? AND subject = ? AND state = 'waiting'", (kind, subject))
 
 
 def _finish(connection: Connection, job: Job, state: JobState, error: str = "") -> None:
@@ -179,6 +199,26 @@ class Runner:
             except TimeoutError:
                 pass  # time to look again
 
+    async def _attempt(self, job: Job, handler: Handler) -> None:
+        if not handler.renewed:
+            async with asyncio.timeout(handler.lease.total_seconds()):
+                await handler.run(job)
+            return
+        renewing = asyncio.create_task(self._renew(job, handler.lease), name=f"lease of job {job.id}")
+        try:
+            await handler.run(job)
+        finally:
+            renewing.cancel()
+            await asyncio.wait([renewing])
+
+    async def _renew(self, job: Job, lease: timedelta) -> None:
+        while True:
+            await asyncio.sleep(lease.total_seconds() / 3)
+            try:
+                await self._database.write(lambda connection: renew(connection, job, lease))
+            except Exception:  # the edge: the next time, then; if none comes in time another node takes the job
+                log.exception("the lease of job %d could not be renewed", job.id)
+
     async def _run(self, job: Job, handler: Handler) -> None:
         if job.attempt > handler.attempts:
             # It never got so far as to fail: each time the registry ended while it ran, perhaps because of it.
@@ -186,8 +226,7 @@ class Runner:
             await self._database.write(lambda connection: _finish(connection, job, JobState.FAILED, sentence))
             return
         try:
-            async with asyncio.timeout(handler.lease.total_seconds()):
-                await handler.run(job)
+            await self._attempt(job, handler)
         except asyncio.CancelledError:
             await self._database.write(
                 lambda connection: _again(connection, job, timedelta(), "the registry was stopped", failed=False)

@@ -80,6 +80,8 @@ class Service:
                 lambda connection: settings_store.get_or_make(connection, TOKEN_KEY, lambda: secrets.token_bytes(32))
             )
             self.tokens = Tokens(key, self.settings.service, self.settings.token_lifetime)
+            if not self.settings.database:
+                await self.database.write(jobs.release_all)
             await self.database.write(lambda connection: [work(connection) for work in self.at_start])
             self.reach = await self._stack.enter_async_context(Reach(root, self.settings.remote_networks))
             self.cache = Cache(

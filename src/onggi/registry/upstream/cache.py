@@ -28,12 +28,11 @@ from onggi.registry.events import Event, EventKind, Events
 from onggi.registry.manifests import Document
 from onggi.registry.metrics import Counter, Metrics
 from onggi.registry.names import LIBRARY, project_of
-from onggi.registry.permissions import Subject, SubjectKind
 from onggi.registry.projects import ProjectUnknown
 from onggi.registry.reach import Reach
 from onggi.registry.refusals import BlobNotHere, ManifestUnknown, QuotaExceeded, RepositoryUnknown, TagImmutable
 from onggi.registry.upstream import refusal, upstreams
-from onggi.registry.upstream.incoming import Incoming
+from onggi.registry.upstream.incoming import Incoming, bring
 from onggi.registry.upstream.upstreams import Upstream
 
 log = logging.getLogger("onggi.registry.upstream")
@@ -46,7 +45,6 @@ _TABLE_S = 2.0
 _DOWN_S = 15.0
 """After it could not be reached an upstream is left alone for so long, where something is here to give out instead."""
 _MOST_CHECKED = 20_000
-_ITSELF = Subject(SubjectKind.ROBOT, WHO)
 
 
 class Cache:
@@ -307,34 +305,16 @@ class Cache:
             raise refusal.of(error, upstream.remote, "BLOB_UNKNOWN") from error
 
     async def _bring(self, upstream: Upstream, repository: str, incoming: Incoming) -> None:
-        upload: blobs.UploadRow | None = None
-
-        async def adopt(size_bytes: int) -> None:
-            nonlocal upload
-            row = upload
-            assert row is not None
-
-            def settle(connection: Connection) -> None:
-                blobs.adopt(connection, row, incoming.digest, size_bytes)
-                if upstream.limit_bytes:
-                    jobs.enqueue(connection, EVICT, {"project": upstream.project}, subject=upstream.project)
-
-            await self._database.write(settle)
-            upload = None
-            self._bytes.add(amount=size_bytes)
+        def settled(connection: Connection) -> None:
+            if upstream.limit_bytes:
+                jobs.enqueue(connection, EVICT, {"project": upstream.project}, subject=upstream.project)
 
         try:
-            upload = await self._database.write(lambda connection: blobs.begin(connection, repository, _ITSELF))
-            await incoming.run(self._objects, upload.key, adopt)
-        except OnggiError as error:
-            await incoming.fail(error)  # before it began
+            await bring(self._database, self._objects, repository, incoming, settled)
         finally:
-            await incoming.fail(Unreachable("the fetch was ended"))
             self._incoming.pop((repository, incoming.digest), None)
             self._answers.add("blob", "failed" if incoming.failure is not None else "fetched")
-            if upload is not None:
-                row = upload
-                await asyncio.shield(self._database.write(lambda connection: blobs.give_up(connection, row.id)))
+            self._bytes.add(amount=incoming.written_bytes)
 
     async def close(self) -> None:
         """End what is on its way; its uploads are given up."""

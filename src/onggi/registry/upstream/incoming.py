@@ -17,12 +17,17 @@ from onggi.distribution.failure import AnswerBusy, AnswerFailed, Misbehaved, Unr
 from onggi.distribution.repository import Repository
 from onggi.errors import OnggiError
 from onggi.oci.digest import Digest
+from onggi.registry import blobs
+from onggi.registry.database import Connection, Database, Work
+from onggi.registry.permissions import Subject, SubjectKind
 
 log = logging.getLogger("onggi.registry.upstream")
 PIECE_BYTES = 256 * 1024
 _PROGRESS_BYTES = 1024 * 1024
 """So many bytes more than at the last failure are progress: failures are counted anew."""
 T = TypeVar("T")
+_ITSELF = Subject(SubjectKind.ROBOT, "upstream")
+"""Whose uploads these are: no client's."""
 Adopt = Callable[[int], Awaitable[None]]
 """Make the object a blob of the repository; gets its size."""
 
@@ -73,6 +78,10 @@ class Incoming:
         if not self._readers and self._file is not None:
             self._file.close()
             self._file = None
+
+    @property
+    def written_bytes(self) -> int:
+        return self._written
 
     @property
     def readable_bytes(self) -> int:
@@ -185,3 +194,36 @@ class Incoming:
             await self._offload(write, batch)
             self._written += len(batch)
             await self._tell()
+
+
+async def bring(
+    database: Database, objects: Objects, repository: str, incoming: Incoming, settled: Work[None] = lambda _: None
+) -> None:
+    """Make `incoming` a blob of `repository`, `settled` in the same transaction. What goes wrong is in `incoming.failure`.
+
+    As with a push the upload's row comes first: whatever ends us, the collector finds the bytes. (`blobs`)
+    """
+    upload: blobs.UploadRow | None = None
+
+    async def adopt(size_bytes: int) -> None:
+        nonlocal upload
+        row = upload
+        assert row is not None
+
+        def settle(connection: Connection) -> None:
+            blobs.adopt(connection, row, incoming.digest, size_bytes)
+            settled(connection)
+
+        await database.write(settle)
+        upload = None
+
+    try:
+        upload = await database.write(lambda connection: blobs.begin(connection, repository, _ITSELF))
+        await incoming.run(objects, upload.key, adopt)
+    except OnggiError as error:
+        await incoming.fail(error)  # before it began
+    finally:
+        await incoming.fail(Unreachable("the fetch was ended"))
+        if upload is not None:
+            row = upload
+            await asyncio.shield(database.write(lambda connection: blobs.give_up(connection, row.id)))

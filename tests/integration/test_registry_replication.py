@@ -405,3 +405,39 @@ def test_targets_that_are_not_allowed(tmp_path: Path, plain: Registry) -> None:
     connection.request("GET", "/v2/_catalog")
     assert b"team" not in connection.getresponse().read()
     connection.close()
+
+
+def test_by_commands(here: OnggiRegistry, plain: Registry, project: str) -> None:
+    """All of it by whoever is root on the machine; the password never stands on a command line."""
+
+    def command(*words: str, text: str = "") -> str:
+        done = here.command(*words, text=text)
+        assert (done.returncode, done.stderr) == (0, ""), done
+        return done.stdout
+
+    url = f"http://{plain.host}"
+    command("remote", "add", "by-hand", url, "--username", "bob", "--password-stdin", text="a secret\n")
+    assert f"{url:<40} bob" in command("remote", "list")
+    assert "a secret" not in command("remote", "list")
+    command("remote", "account", "by-hand")
+    here.admin.image(f"{project}/app", "v1", b"by command")
+    command("replication", "create", project, "out", "--push", "by-hand", "--tags", "v*", "--every", "1h")
+    assert "*:v* -> by-hand/by-commands  every 3600 s" in command("replication", "list", project)
+    number = command("replication", "run", project, "out").strip()
+    until(lambda: "done" in command("replication", "runs", project, "out"))
+    assert "1 copied" in command("replication", "runs", project, "out")
+    assert command("replication", "log", project, "out", number).startswith(f"copied       {project}/app:v1 sha256:")
+    command("replication", "disable", project, "out")
+    assert "switched off" in command("replication", "list", project)
+    command("replication", "enable", project, "out")
+    command("project", "create", "a-cache")
+    command("upstream", "set", "a-cache", "by-hand", "--prefix", project, "--limit", "20G", "--check", "0")
+    assert f"{plain.host}/{project}" in command("upstream", "list")
+    until(lambda: here.admin("GET", "/v2/a-cache/app/manifests/v1").status == 200, "the registry sees the new cache")
+    refused = here.command("remote", "delete", "by-hand")
+    assert (refused.returncode, "is used by" in refused.stderr) == (1, True)
+    refused = here.command("replication", "create", "a-cache", "r", "--push", "by-hand")
+    assert "is a cache" in refused.stderr
+    command("replication", "delete", project, "out")
+    command("upstream", "delete", "a-cache")
+    command("remote", "delete", "by-hand")

@@ -17,7 +17,9 @@ from onggi.registry.permissions import Role
 T = TypeVar("T")
 
 
-def _write(given: argparse.Namespace, work: Callable[[Connection], T]) -> T:
+def write(given: argparse.Namespace, work: Callable[[Connection], T]) -> T:
+    """One transaction in the metadata store that the options name, also while the registry serves."""
+
     async def carry_out() -> T:
         async with stores.existing_database(given) as database:
             return await database.write(work)
@@ -25,57 +27,62 @@ def _write(given: argparse.Namespace, work: Callable[[Connection], T]) -> T:
     return asyncio.run(carry_out())
 
 
-def _actor() -> Actor:
+def actor() -> Actor:
+    """Whoever runs this command."""
     return Actor(f"{getpass.getuser()} on this machine")
 
 
-def _password(given: argparse.Namespace) -> str:
-    """From the standard input, or asked for twice. Raises InvalidParameter."""
+def given_password(given: argparse.Namespace, prompt: str) -> str:
+    """From the standard input, or asked for. Raises InvalidParameter."""
     if given.password_stdin:
-        password = sys.stdin.readline().rstrip("\n")
-    elif not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\n")
+    if not sys.stdin.isatty():
         raise InvalidParameter("there is no terminal to ask for the password: use --password-stdin")
-    else:
-        password = getpass.getpass("New password: ")
-        if getpass.getpass("Once more: ") != password:
-            raise InvalidParameter("the two are not the same")
+    return getpass.getpass(prompt)
+
+
+def new_password(given: argparse.Namespace) -> str:
+    """Asked for twice, and fit to be one. Raises InvalidParameter."""
+    password = given_password(given, "New password: ")
+    if not given.password_stdin and getpass.getpass("Once more: ") != password:
+        raise InvalidParameter("the two are not the same")
     passwords.check_new(password)
     return password
 
 
 def user_create(given: argparse.Namespace) -> int:
-    hashed = passwords.hash_of(_password(given))
+    hashed = passwords.hash_of(new_password(given))
 
     def make(connection: Connection) -> None:
         users.create(connection, given.name, hashed, admin=given.admin)
-        audit.record(connection, _actor(), "create user", subject=given.name)
+        audit.record(connection, actor(), "create user", subject=given.name)
 
-    _write(given, make)
+    write(given, make)
     return 0
 
 
 def user_password(given: argparse.Namespace) -> int:
-    hashed = passwords.hash_of(_password(given))
+    hashed = passwords.hash_of(new_password(given))
 
     def change(connection: Connection) -> None:
         users.set_password(connection, users.find(connection, given.name)["id"], hashed)
-        audit.record(connection, _actor(), "change password", subject=given.name)
+        audit.record(connection, actor(), "change password", subject=given.name)
 
-    _write(given, change)
+    write(given, change)
     return 0
 
 
 def user_delete(given: argparse.Namespace) -> int:
     def forget(connection: Connection) -> None:
         users.delete(connection, given.name)
-        audit.record(connection, _actor(), "delete user", subject=given.name)
+        audit.record(connection, actor(), "delete user", subject=given.name)
 
-    _write(given, forget)
+    write(given, forget)
     return 0
 
 
 def user_list(given: argparse.Namespace) -> int:
-    rows = _write(given, lambda connection: connection.execute("SELECT * FROM users ORDER BY name").fetchall())
+    rows = write(given, lambda connection: connection.execute("SELECT * FROM users ORDER BY name").fetchall())
     for row in rows:
         marks = [word for word, on in (("admin", row["admin"]), ("disabled", row["disabled"])) if on]
         print(f"{row['name']:<32} {' '.join(marks)}".rstrip())
@@ -86,9 +93,9 @@ def project_create(given: argparse.Namespace) -> int:
     def make(connection: Connection) -> None:
         owner_id = users.find(connection, given.owner)["id"] if given.owner else None
         projects.create(connection, project_name(given.name), public=given.public, owner_id=owner_id)
-        audit.record(connection, _actor(), "create project", project=given.name)
+        audit.record(connection, actor(), "create project", project=given.name)
 
-    _write(given, make)
+    write(given, make)
     return 0
 
 
@@ -96,23 +103,23 @@ def project_member(given: argparse.Namespace) -> int:
     def change(connection: Connection) -> None:
         project, user = projects.find(connection, given.name), users.find(connection, given.user)
         projects.set_member(connection, project["id"], user["id"], Role(given.role))
-        audit.record(connection, _actor(), "set member", project=given.name, subject=f"{given.user} {given.role}")
+        audit.record(connection, actor(), "set member", project=given.name, subject=f"{given.user} {given.role}")
 
-    _write(given, change)
+    write(given, change)
     return 0
 
 
 def project_delete(given: argparse.Namespace) -> int:
     def forget(connection: Connection) -> None:
         projects.delete(connection, given.name)
-        audit.record(connection, _actor(), "delete project", project=given.name)
+        audit.record(connection, actor(), "delete project", project=given.name)
 
-    _write(given, forget)
+    write(given, forget)
     return 0
 
 
 def project_list(given: argparse.Namespace) -> int:
-    rows = _write(given, lambda connection: connection.execute("SELECT * FROM projects ORDER BY name").fetchall())
+    rows = write(given, lambda connection: connection.execute("SELECT * FROM projects ORDER BY name").fetchall())
     for row in rows:
         print(f"{row['name']:<32} {'public' if row['public'] else 'private'}")
     return 0

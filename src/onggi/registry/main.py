@@ -14,6 +14,7 @@ from pathlib import Path
 
 from onggi.errors import Conflict, OnggiError, System
 from onggi.registry import administration, allocator, backup, fsck, garbage_command, options
+from onggi.registry.replication import commands as replication
 from onggi.registry.scanning import commands as scanning
 from onggi.registry.settings import Settings
 
@@ -124,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     administration.add_user(commands)
     administration.add_project(commands)
     scanning.add(commands)
+    replication.add(commands)
     garbage_command.add(commands)
     fsck.add(commands)
     backup.add(commands)

@@ -84,7 +84,7 @@ class Replication:
                 tags=given.tags, on_event=given.on_event, every_s=given.every_s, deletes=given.deletes,
                 by=request[SUBJECT].name,
             )  # fmt: skip
-            running.plan(connection, rule)
+            runs.plan(connection, rule)
             audit.record(connection, actor(request), "create replication rule", project=project, subject=rule.name,
                          details=shown(rule))  # fmt: skip
             return shown(rule)
@@ -100,7 +100,7 @@ class Replication:
         def apply(connection: Connection) -> dict[str, Any]:
             rules.change(connection, self._rule(connection, request), enabled=given.enabled, every_s=given.every_s)
             rule = self._rule(connection, request)
-            running.plan(connection, rule)
+            runs.plan(connection, rule)
             audit.record(connection, actor(request), "change replication rule", project=rule.project, subject=rule.name,
                          details=msgspec.to_builtins(given))  # fmt: skip
             return shown(rule)

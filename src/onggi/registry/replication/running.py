@@ -9,7 +9,7 @@ from onggi.distribution.client import Client
 from onggi.distribution.failure import Answer, AnswerBusy
 from onggi.distribution.repository import Repository, repositories
 from onggi.errors import NotFound, OnggiError
-from onggi.registry import audit, jobs, tags
+from onggi.registry import audit, tags
 from onggi.registry import repositories as here
 from onggi.registry.database import Connection
 from onggi.registry.events import Event, EventKind
@@ -22,12 +22,11 @@ from onggi.registry.replication.copying import Copier, about
 from onggi.registry.replication.pulling import Pull
 from onggi.registry.replication.pushing import Push
 from onggi.registry.replication.rules import Direction, Rule
-from onggi.registry.replication.runs import KIND, Act, Cause, Outcome, Run, State
+from onggi.registry.replication.runs import KIND, SCHEDULE, Act, Cause, Outcome, Run, State
 from onggi.registry.service import Service
 from onggi.registry.tags import TagAction
 
 log = logging.getLogger("onggi.registry.replication")
-SCHEDULE = "replication-schedule"
 ATTEMPTS = 8
 AT_ONCE = 4
 LEASE = timedelta(minutes=1)
@@ -104,7 +103,7 @@ class Runs:
                 return
             if not runs.busy(connection, rule):
                 runs.begin(connection, rule, Cause.SCHEDULE)
-            plan(connection, rule)
+            runs.plan(connection, rule)
 
         await self._service.write(again)
 
@@ -286,14 +285,6 @@ def _tags_here(connection: Connection, rule: Rule) -> list[tuple[str, str]]:
         for row in rows
         if rule.wants(row["repository"], row["tag"]) and about(row["tag"]) is None
     ]
-
-
-def plan(connection: Connection, rule: Rule) -> None:
-    """Note when the rule's time comes next, if it runs by the clock; what was noted before is forgotten."""
-    jobs.cancel(connection, SCHEDULE, f"rule {rule.id}")
-    if rule.enabled and rule.every_s:
-        jobs.enqueue(connection, SCHEDULE, {"rule": rule.id}, subject=f"rule {rule.id}",
-                     delay=timedelta(seconds=rule.every_s))  # fmt: skip
 
 
 def _tags_about(connection: Connection, repository: str, digest: str) -> list[str]:

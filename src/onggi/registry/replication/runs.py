@@ -1,6 +1,7 @@
 """Runs: one carrying-out of a rule, and what came of each image. Owns `replication_runs` and `replication_items`."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -10,6 +11,7 @@ from onggi.registry.database import Connection
 from onggi.registry.replication.rules import Rule
 
 KIND = "replication"
+SCHEDULE = "replication-schedule"
 KEPT_RUNS = 500
 """Of a rule."""
 
@@ -174,3 +176,11 @@ def items(connection: Connection, rule: Rule, number: int, after: int, most: int
         (number, after, most),
     ).fetchall()
     return [{key: row[key] for key in row.keys()} for row in rows]  # noqa: SIM118  # rows of two databases
+
+
+def plan(connection: Connection, rule: Rule) -> None:
+    """Note when the rule's time comes next, if it runs by the clock; what was noted before is forgotten."""
+    jobs.cancel(connection, SCHEDULE, f"rule {rule.id}")
+    if rule.enabled and rule.every_s:
+        jobs.enqueue(connection, SCHEDULE, {"rule": rule.id}, subject=f"rule {rule.id}",
+                     delay=timedelta(seconds=rule.every_s))  # fmt: skip

@@ -290,6 +290,30 @@ def test_a_mirror_of_names_without_project(registry: OnggiRegistry, upstream: Be
     pusher.ok("POST", "/v2/library/new/blobs/uploads/", b"")
 
 
+def test_credentials_of_another_registry(registry: OnggiRegistry, upstream: Before, behind: Registry) -> None:
+    """Docker sends its mirrors what it has for Docker Hub: that is not looked at, whatever it is, and tells nothing."""
+    push_image(behind.host, "library/theirs", "v1", [b"theirs"], compression="none")
+    theirs = registry.as_("bob", "a password for Docker Hub")
+    for _ in range(40):  # more often than an address may be wrong
+        token = theirs.token("repository:library/theirs:pull")
+    token.ok("GET", "/v2/library/theirs/manifests/v1")
+    # A right password gets no more that way than none.
+    assert (
+        registry.admin.token("repository:library/theirs:pull,push")(
+            "DELETE", "/v2/hub/library/theirs/manifests/v1"
+        ).status
+        == 401
+    )
+    # For a repository of ours it does matter, with it or alone.
+    registry.admin.image("library/mine", "v1", b"mine")
+    for scope in (
+        "scope=repository:library/mine:pull",
+        "scope=repository:library/mine:pull&scope=repository:library/theirs:pull",
+        "",
+    ):
+        assert theirs("GET", f"/token?service=onggi-registry&{scope}").status == 401
+
+
 def test_a_mirror_by_namespace(registry: OnggiRegistry, upstream: Before, image: str) -> None:
     """As containerd asks."""
     answer = registry.anonymous.ok("GET", f"/v2/{image}/manifests/v1?ns={upstream.host}")

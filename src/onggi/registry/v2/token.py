@@ -14,13 +14,14 @@ from aiohttp import web
 
 from onggi.errors import InvalidParameter
 from onggi.registry import clock, names, projects, tokens, users
-from onggi.registry.authentication import BadCredentials, sign_in
+from onggi.registry.authentication import BadCredentials, authenticate, sign_in
 from onggi.registry.database import Connection
-from onggi.registry.permissions import Action, PasswordNotChosen, Scope, Subject, SubjectKind, holds
+from onggi.registry.permissions import ANONYMOUS, Action, PasswordNotChosen, Scope, Subject, SubjectKind, holds
 from onggi.registry.requests import ADDRESS, SUBJECT, json_reply, read_body
 from onggi.registry.route import Route
 from onggi.registry.service import Service
 from onggi.registry.tokens import CATALOG
+from onggi.registry.upstream.cache import Cache
 
 _WORDS = {"pull": {Action.PULL}, "push": {Action.PUSH}, "delete": {Action.DELETE},
           "*": {Action.PULL, Action.PUSH, Action.DELETE}}  # fmt: skip
@@ -58,18 +59,50 @@ def granted(
     return found
 
 
+def _scopes(texts: Iterable[str]) -> list[str]:
+    return [part for text in texts for part in text.split()]
+
+
+def _is_mirrored(connection: Connection, cache: Cache, name: str) -> bool:
+    try:
+        named = names.repository_name(name)
+    except names.InvalidName:
+        return False
+    return names.project_of(cache.canonical(connection, named)) != names.project_of(named)
+
+
 class TokenServer:
     """The handlers."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
+    async def who(self, request: web.Request) -> Subject:
+        """As everywhere, but for who comes through a mirror: those credentials are another registry's.
+
+        Docker sends its mirrors what it has for Docker Hub. It is not looked at: nobody could guess ours this way, and no
+        address is throttled for it.
+        """
+        if await self._through_mirror(_scopes(request.query.getall("scope", []))):
+            return ANONYMOUS
+        return await authenticate(self._service, request)
+
+    async def _through_mirror(self, scopes: list[str]) -> bool:
+        cache = self._service.cache
+        await cache.load()
+        # Only what reads goes through a mirror: who pushes to a new repository of ours is asked who they are.
+        names = [text.removeprefix("repository:").removesuffix(":pull") for text in scopes
+                 if text.startswith("repository:") and text.endswith(":pull")]  # fmt: skip
+        if cache.empty or not names or len(names) < len(scopes):
+            return False
+        return await self._service.read(lambda connection: all(_is_mirrored(connection, cache, name) for name in names))
+
     async def get(self, request: web.Request) -> web.StreamResponse:
         subject = request[SUBJECT]
         if subject.granted is not None:
             raise BadCredentials  # a token does not beget tokens
         self._check_service(request.query.get("service", self._service.settings.service))
-        scopes = [part for text in request.query.getall("scope", []) for part in text.split()]
+        scopes = _scopes(request.query.getall("scope", []))
         offline = request.query.get("offline_token", "").lower() in ("true", "1")
         return await self._reply(subject, scopes, request.query.get("client_id", ""), offline=offline)
 
@@ -85,7 +118,9 @@ class TokenServer:
             return fields.get(name, [""])[0]
 
         self._check_service(field("service"))
-        scopes = [part for text in fields.get("scope", []) for part in text.split()]
+        scopes = _scopes(fields.get("scope", []))
+        if await self._through_mirror(scopes):
+            return await self._reply(ANONYMOUS, scopes, "", offline=False)
         kind = field("grant_type")
         if kind == "password":
             subject = await sign_in(self._service, field("username"), field("password"), request[ADDRESS])
@@ -148,6 +183,6 @@ class TokenServer:
 def routes(service: Service) -> list[Route]:
     handlers = TokenServer(service)
     return [
-        Route("GET", "/token", handlers.get, None),
+        Route("GET", "/token", handlers.get, None, authenticate=handlers.who),
         Route("POST", "/token", handlers.post, None, body_limit_bytes=64 * 1024),
     ]

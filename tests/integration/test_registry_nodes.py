@@ -224,7 +224,9 @@ def test_what_holds_on_sqlite_holds_on_postgresql(server: Postgres, tmp_path: Pa
     """The registry's other tests again: a sample, or all of them."""
     here = Path(__file__).parent
     names = (
-        ("operation", "rights", "scanning", "secrets", "signatures", "versions", "webhooks") if WHOLE else ("versions",)
+        ("cache", "operation", "replication", "rights", "scanning", "secrets", "signatures", "versions", "webhooks")
+        if WHOLE
+        else ("versions",)
     )
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n0", f"--basetemp={tmp_path}/other",

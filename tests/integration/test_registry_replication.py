@@ -264,7 +264,7 @@ def test_a_remote_that_fails_is_tried_again(here: OnggiRegistry, plain: Registry
 
 @pytest.mark.parametrize("direction", ["push", "pull"])
 def test_kill_9_in_the_midst(tmp_path: Path, plain: Registry, direction: str) -> None:
-    """The run goes on at once when the registry is back; what was copied is not copied again."""
+    """The run goes on when the registry is back (with PostgreSQL: when the lease ends); what was copied is not copied again."""
     with Before(plain.host) as remote, OnggiRegistry(tmp_path / "killed", *LOOPBACK) as registry:
         admin = registry.admin
         admin.ok("POST", "/api/v1/remotes", {"name": "remote", "url": remote.url})

@@ -29,7 +29,8 @@ from onggi.registry.tags import TagAction
 log = logging.getLogger("onggi.registry.replication")
 ATTEMPTS = 8
 AT_ONCE = 4
-LEASE = timedelta(minutes=1)
+LEASE = timedelta(seconds=20)
+"""So soon another node takes up what a dead one did. Run twice, a run does nothing twice."""
 MOST_WAIT_S = 3600.0
 
 

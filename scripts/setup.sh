@@ -54,7 +54,7 @@ registry) need_packages /bin/busybox:busybox-static ;;
 dev | peers)
   need_packages /usr/bin/python3:python3 /usr/lib/python3.11/ensurepip:python3-venv nft:nftables ip:iproute2 \
     /bin/busybox:busybox-static docker-registry:docker-registry curl:curl pgrep:procps setfattr:attr umoci:umoci \
-    runc:runc crun:crun tini-static:tini /usr/share/doc/postgresql:postgresql \
+    runc:runc crun:crun tini-static:tini /usr/share/doc/postgresql:postgresql nginx:nginx-light \
     /usr/share/doc/mmdebstrap:mmdebstrap
   install_python requirements/dev.txt
   [ "$want" = dev ] || scripts/peers.sh build

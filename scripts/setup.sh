@@ -55,7 +55,9 @@ dev | peers)
   need_packages /usr/bin/python3:python3 /usr/lib/python3.11/ensurepip:python3-venv nft:nftables ip:iproute2 \
     /bin/busybox:busybox-static docker-registry:docker-registry curl:curl pgrep:procps setfattr:attr umoci:umoci \
     runc:runc crun:crun tini-static:tini /usr/share/doc/postgresql:postgresql nginx:nginx-light \
-    /usr/share/doc/mmdebstrap:mmdebstrap
+    /usr/share/doc/mmdebstrap:mmdebstrap gnome-keyring-daemon:gnome-keyring dbus-daemon:dbus-daemon gdbus:libglib2.0-bin \
+    swtpm:swtpm tpm2_unseal:tpm2-tools tpm2-abrmd:tpm2-abrmd \
+    /usr/share/doc/libtss2-tcti-tabrmd0:libtss2-tcti-tabrmd0
   install_python requirements/dev.txt
   [ "$want" = dev ] || scripts/peers.sh build
   ;;

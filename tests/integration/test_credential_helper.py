@@ -17,6 +17,7 @@ from tests.images import busybox_layer
 from tests.registry import Registry, TokenServer, push_image
 
 PROGRAM = str(ROOT / "scripts/docker-credential-onggi")
+USAGE = "usage: docker-credential-onggi get|store|erase|list|unlock [SECONDS]|lock|key passphrase|secret-service|tpm|version"
 
 
 @pytest.fixture
@@ -68,8 +69,10 @@ def test_the_protocol(folder: Path) -> None:
         (["store"], '{"ServerURL": "", "Username": "u", "Secret": "s"}', "no credentials server URL"),
         (["store"], '{"ServerURL": "r", "Username": "", "Secret": "s"}', "no credentials username"),
         (["get"], " \n", "no credentials server URL"),
-        (["open"], "", "usage: docker-credential-onggi get|store|erase|list|unlock [SECONDS]|lock|version"),
-        (["unlock", "-1"], "", "usage: docker-credential-onggi get|store|erase|list|unlock [SECONDS]|lock|version"),
+        (["open"], "", USAGE),
+        (["unlock", "-1"], "", USAGE),
+        (["key"], "", USAGE),
+        (["key", "file"], "", USAGE),
     ],
 )
 def test_refusals(folder: Path, words: list[str], text: str, sentence: str) -> None:

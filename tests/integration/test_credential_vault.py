@@ -15,7 +15,7 @@ ENTRIES: Credentials = {"https://index.docker.io/v1/": ("me", "se:cret"), "r:500
 def test_what_is_written_is_read_by_its_key_alone(tmp_path: Path) -> None:
     vault, key = Vault(tmp_path / "file.json"), QUICK.key("right")
     vault.write(QUICK, key, ENTRIES)
-    assert vault.parameters() == QUICK
+    assert vault.source() == QUICK
     assert vault.read(key) == ENTRIES
     assert stat.S_IMODE(vault.path.stat().st_mode) == 0o600
     for secret in (b"se:cret", b"r:5000", b"index.docker", b"<token>"):
@@ -56,5 +56,5 @@ def test_a_file_that_is_none_of_ours(tmp_path: Path, content: str) -> None:
     vault = Vault(tmp_path / "file.json")
     vault.path.write_text(content)
     with pytest.raises(Damaged):
-        vault.parameters()
+        vault.source()
     assert vault.path.read_text() == content

@@ -1,6 +1,7 @@
-"""The vault's key: from the kernel's memory while it is unlocked, else of a passphrase that somebody types.
+"""The vault's key: of a passphrase that somebody types, which the kernel remembers for a while; or of a keeper.
 
-It is never on a disk. Where the kernel keeps no keys for users, each use asks for the passphrase.
+It is never on a disk. Where the kernel keeps no keys for users, each use asks for the passphrase. A keeper (the desktop's
+secret service, a TPM) is asked each time, and nothing remembers what it gave.
 """
 
 import getpass
@@ -8,8 +9,10 @@ import hashlib
 import logging
 import os
 import sys
+from typing import Protocol
 
-from onggi.credential_helper.vault import Parameters, Vault
+from onggi.credential_helper import secret_service, tpm
+from onggi.credential_helper.vault import KEY_BYTES, Keeper, Kept, Parameters, Source, Vault
 from onggi.errors import InvalidParameter, Unauthorized
 from onggi.linux import keyring
 
@@ -18,12 +21,47 @@ log = logging.getLogger(__name__)
 DEFAULT_S = 8 * 3600
 """How long an unlocked vault stays so."""
 _LEAST_CHARACTERS = 8
-_KEY_BYTES = 32
 
 
 class Locked(Unauthorized):
     def __init__(self) -> None:
         super().__init__("the credentials are locked: run `docker-credential-onggi unlock`")
+
+
+class _Keeping(Protocol):
+    """What a keeper's module offers. All raise Unsupported, KeyUnavailable."""
+
+    def keep(self, key: bytes, /) -> bytes: ...
+    def recall(self, reference: bytes, /) -> bytes: ...
+    def forget(self, reference: bytes, /) -> None: ...
+
+
+_KEEPERS: dict[Keeper, _Keeping] = {Keeper.SECRET_SERVICE: secret_service, Keeper.TPM: tpm}
+
+
+def new(keeper: Keeper | None) -> tuple[Source, bytes]:
+    """A key for a vault: a random one that `keeper` has from now on, or of a passphrase that is asked for.
+
+    Raises Locked, InvalidParameter, Unsupported, KeyUnavailable.
+    """
+    if keeper is None:
+        parameters = Parameters.new()
+        return parameters, parameters.key(passphrase(new=True, from_stdin=True))
+    key = os.urandom(KEY_BYTES)
+    return Kept(keeper, _KEEPERS[keeper].keep(key)), key
+
+
+def kept(source: Kept) -> bytes:
+    """Raises Unsupported, KeyUnavailable."""
+    return _KEEPERS[source.keeper].recall(source.reference)
+
+
+def give_up(vault: Vault, source: Source) -> None:
+    """What opened a vault opens it no more. Raises Unsupported, KeyUnavailable."""
+    if isinstance(source, Kept):
+        _KEEPERS[source.keeper].forget(source.reference)
+    else:
+        forget(vault, source)
 
 
 def _name(vault: Vault, parameters: Parameters) -> str:
@@ -34,7 +72,7 @@ def _name(vault: Vault, parameters: Parameters) -> str:
 
 def remembered(vault: Vault, parameters: Parameters) -> bytes | None:
     try:
-        return keyring.recall(_name(vault, parameters), _KEY_BYTES)
+        return keyring.recall(_name(vault, parameters), KEY_BYTES)
     except OSError as error:
         log.debug("no key from the kernel: %s", error)
         return None

@@ -1,4 +1,4 @@
-"""The credential helper's protocol (docker-credential-helpers), and `unlock` and `lock` for people.
+"""The credential helper's protocol (docker-credential-helpers), and `unlock`, `lock` and `key` for people.
 
     docker-credential-onggi get      server on stdin          {"ServerURL", "Username", "Secret"}
                             erase    server on stdin
@@ -6,6 +6,7 @@
                             list                              {server: user}
                             unlock [SECONDS]                  asks for the passphrase (stdin, if it is no terminal)
                             lock
+                            key KIND                          passphrase, secret-service or tpm: encrypted anew
                             version
 
 What goes wrong is one sentence on stdout, and exit status 1: there the callers look for it.
@@ -19,11 +20,12 @@ from typing import Any
 
 import onggi
 from onggi.credential_helper import key as keys
-from onggi.credential_helper.vault import Credentials, Parameters, Vault
+from onggi.credential_helper.vault import Credentials, Keeper, Kept, Parameters, Source, Vault
 from onggi.errors import InvalidParameter, NotFound, OnggiError
 
 _LIMIT = 64 * 1024
-_USAGE = "usage: docker-credential-onggi get|store|erase|list|unlock [SECONDS]|lock|version"
+_USAGE = "usage: docker-credential-onggi get|store|erase|list|unlock [SECONDS]|lock|key passphrase|secret-service|tpm|version"
+_KINDS: dict[str, Keeper | None] = {"passphrase": None, **{str(keeper): keeper for keeper in Keeper}}
 
 
 class NoCredentials(NotFound):
@@ -62,8 +64,9 @@ def _run(words: list[str]) -> None:
         case ["unlock", text] if text.isascii() and text.isdigit() and 0 < int(text) < 2**31:
             unlock(vault, int(text))
         case ["lock"]:
-            if (parameters := vault.parameters()) is not None:
-                keys.forget(vault, parameters)
+            lock(vault)
+        case ["key", kind] if kind in _KINDS:
+            change_key(vault, _KINDS[kind])
         case _:
             raise InvalidParameter(_USAGE)
 
@@ -86,26 +89,28 @@ def store(vault: Vault, text: str) -> None:
     if not user:
         raise InvalidParameter("no credentials username")
     with vault.locked():
-        parameters, key, credentials = _open(vault)
-        vault.write(parameters, key, {**credentials, server: (user, secret)})
+        source, key, credentials = _open(vault)
+        vault.write(source, key, {**credentials, server: (user, secret)})
 
 
 def erase(vault: Vault, server: str) -> None:
     with vault.locked():
-        if vault.parameters() is None:
+        if vault.source() is None:
             return
-        parameters, key, credentials = _open(vault)
+        source, key, credentials = _open(vault)
         if credentials.pop(server, None) is not None:
-            vault.write(parameters, key, credentials)
+            vault.write(source, key, credentials)
 
 
 def unlock(vault: Vault, seconds: int) -> None:
-    """Leave the key with the kernel; a vault that is not there yet is made. Raises WrongKey."""
+    """Leave the key with the kernel; a vault that is not there yet is made. Raises WrongKey, InvalidParameter."""
     with vault.locked():
-        parameters = vault.parameters()
-        new = parameters is None
+        source = vault.source()
+        new = source is None
+        if isinstance(source, Kept):
+            raise _NoPassphrase(source)
         text = keys.passphrase(new=new, from_stdin=True)
-        parameters = parameters or Parameters.new()
+        parameters = source or Parameters.new()
         key = parameters.key(text)
         if new:
             vault.write(parameters, key, {})
@@ -114,18 +119,59 @@ def unlock(vault: Vault, seconds: int) -> None:
         raise InvalidParameter("this kernel keeps no keys for its users here: the passphrase is asked for each time")
 
 
+def lock(vault: Vault) -> None:
+    """Raises InvalidParameter where no passphrase opens the vault."""
+    source = vault.source()
+    if isinstance(source, Kept):
+        raise _NoPassphrase(source)
+    if source is not None:
+        keys.forget(vault, source)
+
+
+def change_key(vault: Vault, keeper: Keeper | None) -> None:
+    """Encrypt everything anew, under a new key that `keeper` has, or of a new passphrase.
+
+    The old key goes last: whenever this ends, the file is opened by a key that is there.
+    """
+    with vault.locked():
+        old = vault.source()
+        credentials = _read(vault)
+        source, key = keys.new(keeper)
+        try:
+            vault.write(source, key, credentials)
+        except BaseException:
+            keys.give_up(vault, source)
+            raise
+        if isinstance(source, Parameters):
+            keys.remember(vault, source, key, keys.DEFAULT_S)
+        if old is not None:
+            keys.give_up(vault, old)
+
+
+class _NoPassphrase(InvalidParameter):
+    def __init__(self, source: Kept) -> None:
+        where = {Keeper.TPM: "this machine's TPM", Keeper.SECRET_SERVICE: "the desktop's secret service"}[source.keeper]
+        super().__init__(f"{where} keeps the key of the credentials: there is no passphrase to unlock or lock them by")
+
+
 def _read(vault: Vault) -> Credentials:
-    return {} if vault.parameters() is None else _open(vault)[2]
+    return {} if vault.source() is None else _open(vault)[2]
 
 
-def _open(vault: Vault) -> tuple[Parameters, bytes, Credentials]:
-    """With the key that the kernel has, or of the passphrase, which is remembered. Raises Locked, WrongKey."""
-    parameters = vault.parameters()
-    new = parameters is None
-    parameters = parameters or Parameters.new()
-    key = keys.remembered(vault, parameters)
-    if key is not None:
-        return parameters, key, vault.read(key)
+def _open(vault: Vault) -> tuple[Source, bytes, Credentials]:
+    """With the keeper's key, the one that the kernel has, or that of the passphrase, which is remembered.
+
+    Raises Locked, WrongKey, KeyUnavailable, Unsupported.
+    """
+    source = vault.source()
+    if isinstance(source, Kept):
+        key = keys.kept(source)
+        return source, key, vault.read(key)
+    new = source is None
+    parameters = source or Parameters.new()
+    remembered = keys.remembered(vault, parameters)
+    if remembered is not None:
+        return parameters, remembered, vault.read(remembered)
     key = parameters.key(keys.passphrase(new=new))
     credentials = vault.read(key)
     keys.remember(vault, parameters, key, keys.DEFAULT_S)

@@ -224,7 +224,18 @@ def test_what_holds_on_sqlite_holds_on_postgresql(server: Postgres, tmp_path: Pa
     """The registry's other tests again: a sample, or all of them."""
     here = Path(__file__).parent
     names = (
-        ("cache", "operation", "replication", "rights", "scanning", "secrets", "signatures", "versions", "webhooks")
+        (
+            "cache",
+            "oidc",
+            "operation",
+            "replication",
+            "rights",
+            "scanning",
+            "secrets",
+            "signatures",
+            "versions",
+            "webhooks",
+        )
         if WHOLE
         else ("versions",)
     )

@@ -15,7 +15,7 @@ from onggi.registry.metrics import Counter, Histogram
 from onggi.registry.names import InvalidName, repository_name
 from onggi.registry.permissions import ANONYMOUS, PERMISSIONS, Action, Role, Scope, Standing, Subject, SubjectKind, may
 from onggi.registry.service import Service
-from onggi.registry.settings import Settings
+from onggi.registry.settings import Oidc, Settings
 from onggi.registry.throttle import Throttle, TooManyTries, Turns
 
 
@@ -147,12 +147,14 @@ OPEN = {
     "GET /v2/", "HEAD /v2/", "GET /v2", "GET /healthz", "GET /readyz", "GET /metrics",
     "GET /v2/_catalog", "GET /v1/search", "GET /api/v1/search", "GET /api/v1/projects",  # show what one may see
     "POST /token", "GET /api/v1/user", "PUT /api/v1/user/password",  # about oneself
+    "GET /api/v1/user/cli-secrets", "POST /api/v1/user/cli-secrets", "DELETE /api/v1/user/cli-secrets/{id}",
 }  # fmt: skip
 
 
 def test_each_route_names_what_one_must_be_allowed() -> None:
     """But for those that anybody may ask. A page's routes find their subject by a session, and decide there."""
-    routes = install(Service(Settings(root=Path("/nonexistent"))))
+    oidc = Oidc("https://login.example.com", "registry")
+    routes = install(Service(Settings(root=Path("/nonexistent"), url="https://registry.example.com", oidc=oidc)))
     unguarded = {
         f"{route.method} {route.path}" for route in routes if route.action is None and route.authenticate is None
     }

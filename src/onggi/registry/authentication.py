@@ -2,12 +2,15 @@
 
 import base64
 import binascii
+from dataclasses import replace
+from typing import Any
 
 from aiohttp import web
 
-from onggi.registry import audit, robots, users
+from onggi.registry import audit, cli_secrets, robots, users
 from onggi.registry.audit import Actor, Outcome
 from onggi.registry.clock import stamp
+from onggi.registry.database import Connection
 from onggi.registry.passwords import secret_fits
 from onggi.registry.permissions import ANONYMOUS, AuthenticationNeeded, Subject
 from onggi.registry.requests import ADDRESS
@@ -51,8 +54,10 @@ def basic(text: str) -> tuple[str, str]:
     return name, password
 
 
-async def sign_in(service: Service, name: str, password: str, address: str) -> Subject:
+async def sign_in(service: Service, name: str, password: str, address: str, *, by_secret: bool = True) -> Subject:
     """Check a name and a password, a person's or a robot's. Raises BadCredentials, TooManyTries.
+
+    With `by_secret` a person's CLI secret will do, too.
 
     The time it takes does not tell whether there is such a user.
     """
@@ -61,7 +66,7 @@ async def sign_in(service: Service, name: str, password: str, address: str) -> S
     async with service.sign_ins.of(address):
         service.account_throttle.check(account)
         service.address_throttle.check(address)
-        subject = await (_robot(service, name, password) if "+" in name else _user(service, name, password))
+        subject = await (_robot(service, name, password) if "+" in name else _user(service, name, password, by_secret))
         if subject is None:
             service.account_throttle.failed(account)
             service.address_throttle.failed(address)
@@ -76,9 +81,18 @@ async def sign_in(service: Service, name: str, password: str, address: str) -> S
     return subject
 
 
-async def _user(service: Service, name: str, password: str) -> Subject | None:
-    row = await service.read(lambda connection: users.by_name(connection, name))
-    if not await service.passwords.fits(password, row["password_hash"] if row is not None else None):
+async def _user(service: Service, name: str, password: str, by_secret: bool) -> Subject | None:
+    def look(connection: Connection) -> tuple[Any | None, Any | None]:
+        row = users.by_name(connection, name)
+        return row, cli_secrets.by_secret(connection, row["id"], password) if row is not None and by_secret else None
+
+    row, secret = await service.read(look)
+    if row is not None and secret is not None:
+        if secret["used_at"] < stamp()[:16]:  # once a minute is exact enough
+            await service.database.write(lambda connection: cli_secrets.used(connection, secret["id"]))
+        return replace(users.subject_of(row), by_secret=True)
+    # Who only signs in elsewhere has no password: "" is the hash of none.
+    if not await service.passwords.fits(password, (row["password_hash"] or None) if row is not None else None):
         return None
     assert row is not None, "nobody's password never fits"
     return users.subject_of(row)

@@ -6,7 +6,8 @@ A feature is a module with `install(service) -> list[Route]`. Add yours here.
 from collections.abc import Callable
 
 from onggi.registry import garbage, retention
-from onggi.registry.management import activity, projects, remotes, repositories, robots, searching, users
+from onggi.registry.management import activity, cli_secrets, projects, remotes, repositories, robots, searching, users
+from onggi.registry.oidc import api as oidc
 from onggi.registry.replication import api as replication
 from onggi.registry.route import Route
 from onggi.registry.scanning import api as scanning
@@ -24,6 +25,8 @@ FEATURES: tuple[Install, ...] = (
     discovery.routes,
     token.routes,
     users.routes,
+    cli_secrets.routes,
+    oidc.install,
     projects.routes,
     robots.routes,
     repositories.routes,

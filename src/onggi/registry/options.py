@@ -10,6 +10,7 @@ from pathlib import Path
 from onggi.errors import InvalidParameter
 from onggi.registry import stores
 from onggi.registry.names import InvalidProjectName, project_name
+from onggi.registry.oidc import options as oidc
 from onggi.registry.settings import DEFAULT_PORT, DEFAULT_ROOT, Settings, Tls
 
 _DURATION = re.compile(r"([0-9]{1,6})([smhd])", re.ASCII)
@@ -150,6 +151,7 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
         metavar="PROJECT",
         help="look up names that are of no project here in this cache of an upstream, as docker's registry-mirrors need it",
     )
+    oidc.add(parser)
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     parser.add_argument("--ready-fd", type=int, metavar="FD", help=argparse.SUPPRESS)  # fmt: skip
 
@@ -171,6 +173,7 @@ def settings_of(given: argparse.Namespace) -> Settings:
         upload_age=given.upload_age, keep_deleted=given.keep_deleted, unreferenced_age=given.unreferenced_age,
         collect_every=given.collect_every, names=tuple(name.lower() for name in given.name),
         webhook_networks=tuple(given.webhook_network), remote_networks=tuple(given.remote_network), mirror=given.mirror or "",
+        oidc=oidc.settings_of(given),
     )  # fmt: skip
 
 

@@ -96,6 +96,8 @@ class Subject:
     """What a bearer token was issued for; None for who came with a password or a session."""
     must_change_password: bool = False
     """Signed in with the one-time password: may do nothing but choose another."""
+    by_secret: bool = False
+    """A person signed in with a CLI secret: it makes no other one."""
 
     @property
     def known(self) -> bool:

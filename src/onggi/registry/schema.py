@@ -1,13 +1,17 @@
 """The schema, drawn once. Each table is owned by one module, which alone writes SQL for it.
 
     users ─┬─ members ─── projects ─┬─ repositories ─┬─ manifests ─── manifest_references
-           └─ refresh_tokens        ├─ robots        ├─ tags ─── tag_history
-                                    └─ settings…     ├─ repository_blobs ─── blobs ─── (file or object `key`)
-    events ─── jobs                                  └─ uploads ─── (file or object `key`)          garbage
+           ├─ refresh_tokens        ├─ robots        ├─ tags ─── tag_history
+           ├─ cli_secrets           └─ settings…     ├─ repository_blobs ─── blobs ─── (file or object `key`)
+           └─ identities                             └─ uploads ─── (file or object `key`)
+    events ─── jobs                                      garbage
 
     settings             settings_store  secrets and the few values that are neither a project's nor a user's
     users                users           people; the password as argon2 text
     refresh_tokens       tokens          what `docker login` keeps when it is given an identity token
+    cli_secrets          cli_secrets     what stands for a person's password in programs
+    identities           oidc.identities who a person is at an OpenID Connect provider: issuer and subject
+    used_attempts        oidc.attempts   log-ins that have come back from the provider, until they expire
     projects             projects        name, public or not, quota, rules
     members              projects        user → role in a project
     robots               robots          accounts of programs: scopes, expiry
@@ -394,12 +398,38 @@ REPLICATION = """
     CREATE INDEX replication_items_run ON replication_items (run_id, sequence);
 """
 
+SIGNING_IN = """
+    CREATE TABLE identities (
+        issuer     TEXT NOT NULL,
+        subject    TEXT NOT NULL,
+        user_id    INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+        created_at TEXT NOT NULL,
+        PRIMARY KEY (issuer, subject)
+    ) STRICT;
+    CREATE INDEX identities_user ON identities (user_id);
+    CREATE TABLE used_attempts (
+        state_hash TEXT PRIMARY KEY,
+        expires_at TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE cli_secrets (
+        id          INTEGER PRIMARY KEY,
+        user_id     INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+        name        TEXT NOT NULL,
+        secret_hash TEXT NOT NULL UNIQUE,
+        created_at  TEXT NOT NULL,
+        expires_at  TEXT NOT NULL,
+        used_at     TEXT NOT NULL DEFAULT ''
+    ) STRICT;
+    CREATE INDEX cli_secrets_user ON cli_secrets (user_id);
+"""
+
 MIGRATIONS: list[tuple[str, str]] = [
     ("foundation", FOUNDATION),
     ("scanning", SCANNING),
     ("policies", POLICIES),
     ("webhooks", WEBHOOKS),
     ("replication", REPLICATION),
+    ("signing-in", SIGNING_IN),
 ]
 """Name → statements. Add a feature's tables as a migration of its own, at the end."""
 

@@ -16,6 +16,30 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True)
+class Oidc:
+    """The OpenID Connect provider that people may sign in at, and what we are called there."""
+
+    issuer: str
+    """As its tokens write it, character by character."""
+    client_id: str
+    client_secret: str = field(default="", repr=False)
+    """"" for a public client, which proves itself by PKCE alone."""
+    scope: str = "openid profile email"
+    name_claim: str = "preferred_username"
+    """What a new user is called after."""
+    groups_claim: str = "groups"
+    required_groups: tuple[str, ...] = ()
+    """Who is in none of them may not sign in; () lets everybody in."""
+    admin_group: str = ""
+    """Who is in it administers the registry, and who is not does not; "" leaves that to the registry."""
+    create_users: bool = True
+    """False: only those may sign in whom an administrator has linked to an account."""
+    ca_file: Path | None = None
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Where the provider's other hosts may be, beside public addresses."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     root: Path = DEFAULT_ROOT
     """All data: `registry.db`, `blobs/`; of one of several nodes, its locks."""
@@ -44,6 +68,7 @@ class Settings:
     """Where other registries (upstreams, replication) may be beside public addresses."""
     mirror: str = ""
     """The project in which names are looked up that are of no project here: for docker's `registry-mirrors`."""
+    oidc: Oidc | None = None
     names: tuple[str, ...] = field(default=())
     """Host names beside addresses, localhost and the machine's own by which clients without `url` may call."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from onggi.content.object_directory import ObjectDirectory, sync_directory
 from onggi.errors import InvalidParameter, System, Unsupported
-from onggi.registry import settings_store
+from onggi.registry import secret_file, settings_store
 from onggi.registry.database import Connection, Database, SqliteDatabase
 
 VARIABLE = "ONGGI_REGISTRY_DATABASE"
@@ -24,12 +24,7 @@ def address(file: Path | None, blobs: Path | None) -> str:
     if file is None:
         found = os.environ.get(VARIABLE, "").strip()
     else:
-        with file.open() as opened:
-            if os.fstat(opened.fileno()).st_mode & 0o077:
-                raise InvalidParameter(f"{file} may hold a password and others may read it: chmod 600 {file}")
-            found = opened.read().strip()
-        if not found:
-            raise InvalidParameter(f"{file} is empty: write postgresql://USER:PASSWORD@HOST/NAME into it")
+        found = secret_file.read(file, content="postgresql://USER:PASSWORD@HOST/NAME")
     if found and not found.startswith(("postgresql://", "postgres://")):
         raise InvalidParameter("the database's address is not postgresql://USER:PASSWORD@HOST/NAME")
     if blobs is not None and not found:

@@ -72,14 +72,15 @@ class Users:
         })  # fmt: skip
 
     async def change_own_password(self, request: web.Request) -> web.StreamResponse:
-        """With the old password again, whatever else was shown: a stolen session can't take the account over."""
+        """With the old password again, whatever else was shown: a stolen session or secret can't take the account over."""
         subject = request[SUBJECT]
         if not subject.known:
             raise AuthenticationNeeded
         if subject.kind is not SubjectKind.USER or subject.granted is not None:
             raise Forbidden("only people have passwords: a robot's secret is renewed in its project")
         given = await body(request, _password_change)
-        if (await sign_in(self._service, subject.name, given.current, request[ADDRESS])).id != subject.id:
+        shown = await sign_in(self._service, subject.name, given.current, request[ADDRESS], by_secret=False)
+        if shown.id != subject.id:
             raise BadCredentials
         hashed = await self._hash(given.new)
 

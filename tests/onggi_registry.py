@@ -55,6 +55,8 @@ class Client:
     host: str
     authorization: str = ""
     context: ssl.SSLContext | None = None
+    source: str = ""
+    """The loopback address to come from, for what the registry counts by address; "" for the usual one."""
 
     def __call__(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
         """`body`: bytes as they are, an iterator of bytes in chunks, anything else as JSON."""
@@ -63,7 +65,8 @@ class Client:
             body, sent["Content-Type"] = json.dumps(body).encode(), "application/json"
         connection: http.client.HTTPConnection
         if self.context is None:
-            connection = http.client.HTTPConnection(self.host, timeout=60)
+            source = (self.source, 0) if self.source else None
+            connection = http.client.HTTPConnection(self.host, timeout=60, source_address=source)
         else:
             connection = http.client.HTTPSConnection(self.host, timeout=60, context=self.context)
         try:

@@ -1,7 +1,6 @@
 """Who asks: the Authorization header → a Subject. Bearer tokens of ours, or Basic with a user's or robot's name."""
 
 import base64
-import binascii
 from dataclasses import replace
 from typing import Any
 
@@ -47,7 +46,7 @@ def basic(text: str) -> tuple[str, str]:
     """Name and password of a Basic header's value. Raises BadCredentials."""
     try:
         name, colon, password = base64.b64decode(text, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:  # no base64, no ASCII, or no UTF-8 within
         raise BadCredentials from error
     if not colon:
         raise BadCredentials

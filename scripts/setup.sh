@@ -3,7 +3,7 @@
 #
 #   scripts/setup.sh run       the product in .venv: what one `pip install` would give
 #   scripts/setup.sh registry  busybox to make an image of, for ./try where Docker Hub is out of reach
-#   scripts/setup.sh dev       also what the tests need: test libraries, busybox, a registry, nftables
+#   scripts/setup.sh dev       also what the tests need: test libraries, busybox, a registry, nftables, a browser
 #   scripts/setup.sh peers     also real Docker, to compare with
 set -eu
 cd "$(dirname "$(readlink -f "$0")")/.."

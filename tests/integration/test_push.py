@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import json
 import os
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -136,6 +137,28 @@ def test_a_push_that_is_cut_goes_on_where_the_registry_has_it(tmp_path: Path, cu
                 assert [result.name for result in found] == ["app"]  # library/ is not shown, as at Docker Hub
 
         run(back)
+
+
+def test_what_a_registry_warns_of_is_told(tmp_path: Path) -> None:
+    archive = tmp_path / "app.tar"
+    docker_archive(archive, ["app:1"], [layer_of({"small": b"x" * 10_000})])
+
+    def told(lines: list[dict[str, Any]]) -> list[str]:
+        return [line["status"] for line in lines if line.get("status", "").startswith("WARNING")]
+
+    async def script(registry: OnggiRegistry) -> None:
+        name = f"{registry.host}/small/app:1"
+        async with Host(tmp_path / "host") as host:
+            await put_in(host, archive, name)
+            (sentence,) = told(await host.push(name, credentials=ADMIN))
+            assert re.fullmatch(r"WARNING: the project small holds \d+ of the \d+ bytes of its quota", sentence)
+
+    with OnggiRegistry(tmp_path / "registry") as registry:
+        admin = registry.admin
+        admin.ok("POST", "/api/v1/projects", {"name": "small"})
+        admin.blob("small/filling", os.urandom(190_000))
+        admin.ok("PATCH", "/api/v1/projects/small", {"quota_bytes": 200_000})
+        run(lambda: script(registry))
 
 
 def test_a_push_that_is_cut_begins_anew_where_the_registry_has_lost_it(registry: Registry, tmp_path: Path) -> None:

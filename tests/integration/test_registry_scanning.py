@@ -6,6 +6,7 @@ import json
 import sqlite3
 import tarfile
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -236,7 +237,13 @@ def test_a_policy_forbids_what_is_unsafe_and_says_which_rule(
     ask.ok("POST", f"/api/v1/projects/{project}/ignores", {"problem": "CVE-78", "reason": "not reachable"})
     reader.ok("GET", path)
     ask.ok("PUT", policy, {"rules": [{"severity": "critical"}, {"severity": "high", "after_days": 3}]})
-    reader.ok("GET", path)  # known for less than three days
+    warning = reader.ok("GET", path).headers["warning"]  # known for less than three days
+    ends = datetime.now(UTC) + timedelta(days=3)
+    assert warning == (
+        f'299 - "from {ends:%Y-%m-%d} the policy of the project {project} will forbid this pull: '
+        'libssl3 3.0.11-1~deb12u1 has CVE-77 (high)"'
+    )
+    assert "warning" not in ask.ok("GET", path).headers  # may push, so is let through
     ask.ok("PUT", policy, {"rules": [{"severity": "high"}]})
     assert "has CVE-77 (high)" in reader("GET", path).message
     bad = ask.image(repository, "bad", b"no archive" * 100)

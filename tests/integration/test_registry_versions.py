@@ -107,7 +107,8 @@ def test_quota(ask: Client, project: str) -> None:
     ask.blob(repository, config)
     document = {"schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "test/quota", "layers": [],
                 "config": {"mediaType": "test/config", "digest": digest_of(config), "size": len(config)}}  # fmt: skip
-    ask.manifest(repository, "fits", document)
+    put = ask.ok("PUT", f"/v2/{repository}/manifests/fits", json.dumps(document).encode(), {"Content-Type": MANIFEST})
+    assert "warning" not in put.headers
     holds = ask.ok("GET", f"/api/v1/projects/{project}").json()["used_bytes"]
     assert holds == 2002 + len(ask.ok("GET", f"/v2/{repository}/manifests/fits").body)
     ask.manifest(repository, "again", document)  # the same under another name
@@ -117,6 +118,8 @@ def test_quota(ask: Client, project: str) -> None:
     assert (answer.status, answer.code) == (403, "DENIED")
     assert ask("GET", f"/v2/{repository}/manifests/large").status == 404
     ask.blob(repository, b"d" * (3000 - holds))
+    put = ask.ok("PUT", f"/v2/{repository}/manifests/full", json.dumps(document).encode(), {"Content-Type": MANIFEST})
+    assert put.headers["warning"] == f'299 - "the project {project} holds 3000 of the 3000 bytes of its quota"'
     assert "quota" in [event["kind"] for event in ask.ok("GET", f"/api/v1/projects/{project}/events").json()]
 
 

@@ -19,6 +19,7 @@ from onggi.distribution.credentials import Credentials, decode_config_header, de
 from onggi.distribution.endpoint import Endpoints, RegistryOptions
 from onggi.distribution.failure import answer
 from onggi.distribution.http import Deadlines, Http
+from onggi.distribution.warning import sentences
 from onggi.errors import Forbidden, InvalidParameter, NotFound, System, Unauthorized, Unavailable
 from onggi.images.progress import LayerRow, bar, human_size
 
@@ -307,3 +308,10 @@ def test_names_are_checked_after_the_look_up() -> None:
     with pytest.raises(AddressRefused) as caught:
         asyncio.run(ask())
     assert str(caught.value) == "refused: the registry refers to localhost, a loopback address that is not its own"
+
+
+def test_warnings_of_a_registry() -> None:
+    assert [*sentences(['299 - "a \\"b\\" \\\\ c", 299 - "and \x1b[31mmore"', '199 - "not for people"', "299 - unquoted"])] == [
+        'a "b" \\ c', "and \\x1b[31mmore",
+    ]  # fmt: skip
+    assert [*sentences(['299 - "' + "\\" * 100_000])] == []

@@ -3,15 +3,17 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TypeVar
 
 import msgspec
+from multidict import CIMultiDictProxy
 from yarl import URL
 
+from onggi.distribution import warning
 from onggi.distribution.client import Client
 from onggi.distribution.failure import AnswerNotFound, Misbehaved, TooSlow, printable
 from onggi.distribution.http import Body
@@ -89,18 +91,33 @@ class Repository:
     def __init__(self, client: Client, name: str, *, actions: str = "pull") -> None:
         self.client, self.name = client, name
         self._scopes: Sequence[str] = (f"repository:{name}:{actions}",)
+        self.warnings: list[str] = []
+        """What the registry wanted people to know, each once. Shown, never acted upon."""
 
     def _url(self, path: str) -> URL:
         return self.client.endpoint.url(f"{self.name}/{path}")
+
+    async def _document(
+        self, method: str, path: str, *, limit_bytes: int, what: str, headers: Mapping[str, str] | None = None,
+        scopes: Sequence[str] = (), body: bytes | None = None,
+    ) -> tuple[CIMultiDictProxy[str], bytes]:  # fmt: skip
+        """`Client.document` for a manifest; its warnings are noted."""
+        _, answered, content = await self.client.document(
+            method, self._url(path), scopes=scopes or self._scopes, limit_bytes=limit_bytes, what=what, headers=headers,
+            body=body,
+        )  # fmt: skip
+        for sentence in warning.sentences(answered.getall("Warning", [])):
+            if sentence not in self.warnings and len(self.warnings) < warning.MOST:
+                self.warnings.append(sentence)
+        return answered, content
 
     # Manifests
 
     async def head(self, reference: str) -> Head | None:
         """By tag or digest; None when the registry gives no digest. Raises Answer, Unreachable."""
-        _, headers, _ = await self.client.document(
-            "HEAD", self._url(f"manifests/{reference}"), scopes=self._scopes, limit_bytes=0, what="the manifest",
-            headers={"Accept": _ACCEPT},
-        )  # fmt: skip
+        headers, _ = await self._document(
+            "HEAD", f"manifests/{reference}", limit_bytes=0, what="the manifest", headers={"Accept": _ACCEPT}
+        )
         try:
             digest = Digest(headers.get("Docker-Content-Digest", ""))
         except InvalidDigest:
@@ -110,9 +127,8 @@ class Repository:
 
     async def manifest(self, reference: str | Digest) -> Document:
         """By tag, or by digest: then verified. Raises Answer, Unreachable, Misbehaved."""
-        url = self._url(f"manifests/{reference}")
-        _, headers, content = await self.client.document(
-            "GET", url, scopes=self._scopes, limit_bytes=MANIFEST_LIMIT_BYTES, what="the manifest",
+        headers, content = await self._document(
+            "GET", f"manifests/{reference}", limit_bytes=MANIFEST_LIMIT_BYTES, what="the manifest",
             headers={"Accept": _ACCEPT},
         )  # fmt: skip
         if isinstance(reference, Digest) and not reference.verifies(content):
@@ -122,16 +138,16 @@ class Repository:
 
     async def put_manifest(self, reference: str, content: bytes, media_type: str) -> bool:
         """True when the registry says that it lists the manifest with its subject's referrers."""
-        _, headers, _ = await self.client.document(
-            "PUT", self._url(f"manifests/{reference}"), scopes=self._scopes, limit_bytes=64 * 1024, what="the answer",
+        headers, _ = await self._document(
+            "PUT", f"manifests/{reference}", limit_bytes=64 * 1024, what="the answer",
             headers={"Content-Type": media_type}, body=content,
         )  # fmt: skip
         return "OCI-Subject" in headers
 
     async def delete_manifest(self, reference: str) -> None:
         """Delete a tag, or a manifest by its digest. Raises Answer, Unreachable."""
-        await self.client.document(
-            "DELETE", self._url(f"manifests/{reference}"), scopes=(f"repository:{self.name}:pull,push,delete",),
+        await self._document(
+            "DELETE", f"manifests/{reference}", scopes=(f"repository:{self.name}:pull,push,delete",),
             limit_bytes=64 * 1024, what="the answer",
         )  # fmt: skip
 

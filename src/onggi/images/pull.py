@@ -138,6 +138,7 @@ class Pull:
                 whole,
             )  # fmt: skip
         self._end(image, found.top.digest, newer=before is None or before.id != image.id)
+        self._pass_on(found.repository)
         self._warn_of_platform(config)
         return image
 
@@ -150,6 +151,11 @@ class Pull:
         state = "Downloaded newer image" if newer else "Image is up to date"
         self._progress({"status": f"Status: {state} for {self._reference.familiar}"})
         return image
+
+    def _pass_on(self, repository: Repository) -> None:
+        """The registry's own warnings."""
+        for sentence in repository.warnings:
+            self._progress({"status": f"WARNING: {sentence}"})
 
     def _warn_of_platform(self, config: ImageConfig) -> None:
         if self._platform is not None and suitability(config.platform, self._platform) is None:
@@ -191,7 +197,10 @@ class Pull:
                     if repository.client.endpoint.mirror or isinstance(error, AnswerFailed):
                         return None  # a GET may do, here or elsewhere
                     raise
-                return head.digest if head is not None and head.digest in ours else None
+                if head is None or head.digest not in ours:
+                    return None
+                self._pass_on(repository)
+                return head.digest
         return None
 
     # At the registry

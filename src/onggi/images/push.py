@@ -75,6 +75,8 @@ class Push:
         try:
             for name, image in images:
                 await self._push(repository, name, image)
+            for sentence in repository.warnings:
+                self._progress({"status": f"WARNING: {sentence}"})
         except Answer as error:
             # The registry's own words, without the address that they came from: as docker push has them.
             if error.reasons:

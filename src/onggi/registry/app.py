@@ -161,13 +161,6 @@ def _refuse_other_sites(request: web.Request) -> None:
         raise Forbidden(f"a page of {site[:200]!a} may not do this; if it is ours, --url must say how it is reached")
 
 
-async def _expect(request: web.Request) -> None:
-    """Ask for the body that a client holds back. What else it may expect is passed over. (RFC 9110, 10.1.1)"""
-    if request.headers.get("Expect", "").lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # no head is on the wire yet
-
-
 async def _mark(request: web.Request, response: web.StreamResponse) -> None:
     headers = response.headers
     for name, value in _HEADERS:
@@ -179,6 +172,6 @@ async def _mark(request: web.Request, response: web.StreamResponse) -> None:
 def make_app(service: Service, routes: Sequence[Route]) -> web.Application:
     """The application of one service, to be served by `server.Runner`."""
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", App(service, routes).answer, expect_handler=_expect)
+    app.router.add_route("*", "/{path:.*}", App(service, routes).answer)
     app.on_response_prepare.append(_mark)
     return app

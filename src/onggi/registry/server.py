@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
@@ -16,6 +16,7 @@ from onggi.errors import InvalidParameter, System
 from onggi.registry.settings import Settings, Tls
 
 log = logging.getLogger("onggi.registry")
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 HEAD_DEADLINE_S = 30.0
 """From the first byte of a request's head to its last."""
 KEEPALIVE_S = 120.0
@@ -65,12 +66,31 @@ class Connection(RequestHandler):
             self._head_timer = None
 
 
+def _unless_more_is_expected(answer: Handler) -> Handler:
+    """`Expect` asks for a go-ahead before the body, or for what nobody offers. (RFC 9110, 10.1.1)
+
+    aiohttp refuses the latter by quoting it, which it can't where that is not ASCII.
+    """
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        if request.headers.get("Expect", "100-continue").lower() != "100-continue":
+            raise web.HTTPExpectationFailed(text="of what can be expected only 100-continue is offered\n")
+        return await answer(request)
+
+    return handle
+
+
 class Runner(web.AppRunner):
     """Runs the app. A client that hangs up does not end its handler: what it began is finished, or fails by itself."""
 
     def __init__(self, app: web.Application) -> None:
         server_logger.addFilter(Malformed())
         super().__init__(app, handle_signals=False, access_log=None, shutdown_timeout=10.0)
+
+    async def _make_server(self) -> web.Server:
+        server = await super()._make_server()
+        server.request_handler = _unless_more_is_expected(server.request_handler)
+        return server
 
     @property
     def server(self) -> "Callable[[], Connection] | None":  # type: ignore[override]  # sites only call it

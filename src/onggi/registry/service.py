@@ -28,8 +28,8 @@ from onggi.registry.tokens import Tokens
 from onggi.registry.upstream.cache import Cache
 
 T = TypeVar("T")
-PullGate = Callable[[Subject, str, Stored], Awaitable[None]]
-"""(who, repository, the manifest that is about to be given out)"""
+PullGate = Callable[[Subject, str, Stored], Awaitable[str]]
+"""(who, repository, the manifest that is about to be given out) → a warning that goes with it, or """ ""
 TOKEN_KEY = "token-key"
 THREADS = 16
 
@@ -56,7 +56,7 @@ class Service:
         self.at_start: list[Work[None]] = []
         """Done in one transaction when the service is opened: first jobs of features."""
         self.pull_gates: list[PullGate] = []
-        """Asked before a manifest is given out by GET; each may raise Forbidden with the rule and the reason."""
+        """Asked before a manifest is given out by GET; each may raise Forbidden with the rule and the reason, or warn."""
         self.account_throttle = Throttle(free=5)
         self.address_throttle = Throttle(free=30)
         self.sign_ins = Turns(most=1000)

@@ -134,22 +134,28 @@ class Gate:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    async def check(self, subject: Subject, repository: str, stored: Stored) -> None:
-        """Raises PolicyForbids. Whoever may push there is let through: signing begins with reading what is signed."""
+    async def check(self, subject: Subject, repository: str, stored: Stored) -> str:
+        """Raises PolicyForbids. Whoever may push there is let through: signing begins with reading what is signed.
+
+        Gives the warning for what passes today and will not when its findings are older; "" for nothing.
+        """
         policy = await self._service.read(lambda connection: policies.of_project(connection, project_of(repository)))
         rules = policy.of(repository.partition("/")[2])
         if not rules:
-            return
-        reason = await self._service.database.scan(
-            lambda connection: (
-                ""
-                if not is_image(stored, StoredDocuments(self._service, connection, repository))
-                or _may_push(connection, subject, repository)
-                else self._reason(connection, repository, stored, policy, rules)
-            )
-        )
+            return ""
+
+        def look(connection: Connection) -> tuple[str, str]:
+            if not is_image(stored, StoredDocuments(self._service, connection, repository)):
+                return "", ""
+            if _may_push(connection, subject, repository):
+                return "", ""
+            reason = self._reason(connection, repository, stored, policy, rules)
+            return reason, "" if reason else self._coming(connection, repository, stored, rules)
+
+        reason, coming = await self._service.database.scan(look)
         if reason:
             raise PolicyForbids(repository, reason)
+        return coming
 
     def _reason(
         self, connection: Connection, repository: str, stored: Stored, policy: Policy, rules: list[Rule]
@@ -170,27 +176,47 @@ class Gate:
         return ""
 
     def _unsafe(self, connection: Connection, repository: str, stored: Stored, rule: Rule) -> str:
-        parsed = parse_manifest(stored.content, stored.media_type)
-        if isinstance(parsed, Index):
+        if isinstance(parse_manifest(stored.content, stored.media_type), Index):
             return ""  # each of its images is asked about when it is pulled
-        project = projects.find(connection, project_of(repository))
         try:
-            scan = scans.find(connection, repositories.find(connection, repository)["id"], stored.digest)
+            scan, found = _open_findings(connection, repository, stored.digest)
         except NotScanned:
             return f"{stored.digest} has not been scanned yet: try again in a moment"
         if scan.state is not ScanState.DONE:
             return f"{stored.digest} could not be scanned: {scan.error}"
         known_before = clock.now() - timedelta(days=rule.after_days)
-        bad = [
-            finding for finding in scans.sorted_findings(connection, project["id"], scan).open
-            if _counts(finding, rule) and scan.known_since(finding) <= known_before
-        ]  # fmt: skip
+        bad = [finding for finding in found if _counts(finding, rule) and scan.known_since(finding) <= known_before]
         if not bad:
             return ""
-        worst = bad[0]
         others = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-        mend = f"; fixed in {worst.fixed_version}" if worst.fixed_version else ""
-        return f"{worst.package} {worst.version} has {worst.id} ({worst.severity}){others}{mend}"
+        return _shown(bad[0], others)
+
+    def _coming(self, connection: Connection, repository: str, stored: Stored, rules: list[Rule]) -> str:
+        """Of the findings that a rule gives time to mend the one whose time ends first."""
+        timed = [rule for rule in rules if rule.severity is not None and rule.after_days]
+        if not timed or isinstance(parse_manifest(stored.content, stored.media_type), Index):
+            return ""
+        scan, found = _open_findings(connection, repository, stored.digest)
+        ends = [
+            (scan.known_since(finding) + timedelta(days=rule.after_days), finding)
+            for rule in timed for finding in found if _counts(finding, rule)
+        ]  # fmt: skip
+        if not ends:
+            return ""
+        at, first = min(ends, key=lambda end: end[0])
+        return f"from {at:%Y-%m-%d} the policy of the project {project_of(repository)} will forbid this pull: {_shown(first)}"
+
+
+def _open_findings(connection: Connection, repository: str, digest: str) -> tuple[scans.Scan, list[Finding]]:
+    """A scan and its findings, without those that the project lives with. Raises NotScanned."""
+    scan = scans.find(connection, repositories.find(connection, repository)["id"], digest)
+    project = projects.find(connection, project_of(repository))
+    return scan, scans.sorted_findings(connection, project["id"], scan).open
+
+
+def _shown(finding: Finding, others: str = "") -> str:
+    mend = f"; fixed in {finding.fixed_version}" if finding.fixed_version else ""
+    return f"{finding.package} {finding.version} has {finding.id} ({finding.severity}){others}{mend}"
 
 
 def _counts(finding: Finding, rule: Rule) -> bool:

@@ -41,17 +41,17 @@ class Manifests:
         stale = await service.cache.manifest(repository, reference)
         found = await service.read(lambda connection: manifests.find(connection, repository, reference))
         etag = f'"{found.digest}"'
-        headers = {"Docker-Content-Digest": found.digest, "ETag": etag, **warning.headers([stale])}
+        headers = {"Docker-Content-Digest": found.digest, "ETag": etag}
+        hints = [stale]
         if etag_fits(request.headers.get("If-None-Match", ""), etag):
-            return web.Response(status=304, headers=headers)
+            return web.Response(status=304, headers=headers | warning.headers(hints))
         headers["Content-Type"] = found.media_type
         if request.method == "HEAD":
             headers["Content-Length"] = str(len(found.content))
-            return web.Response(headers=headers)
-        for gate in service.pull_gates:
-            await gate(request[SUBJECT], repository, found)
+            return web.Response(headers=headers | warning.headers(hints))
+        hints += [await gate(request[SUBJECT], repository, found) for gate in service.pull_gates]
         service.pulls.note(repository, found.digest)
-        return web.Response(body=found.content, headers=headers)
+        return web.Response(body=found.content, headers=headers | warning.headers(hints))
 
     async def put(self, request: web.Request) -> web.StreamResponse:
         service, repository, reference = self._service, request[REPOSITORY], _reference(request)

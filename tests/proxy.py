@@ -7,14 +7,12 @@ async with Proxy({"registry.invalid:443": registry.host}) as proxy:
 import asyncio
 from base64 import b64encode
 from collections.abc import Mapping
-from contextlib import suppress
-from typing import Self
 from urllib.parse import urlsplit
 
-_HEAD_BYTES = 64 * 1024
+from tests.loopback import Loopback, pass_on
 
 
-class Proxy:
+class Proxy(Loopback):
     """`routes`: HOST:PORT that clients ask for → HOST:PORT where it is. Everything else gets 403.
 
     With `user` ("name:password") it answers 407 to whoever does not show it.
@@ -24,39 +22,15 @@ class Proxy:
         self._routes = routes
         self._expected = f"Basic {b64encode(user.encode()).decode()}" if user else ""
         self._user = f"{user}@" if user else ""
-        self._server: asyncio.Server | None = None
-        self._serving: set[asyncio.Task[None]] = set()
+        super().__init__()
         self.requests: list[str] = []
         """`CONNECT host:port`, `GET http://…`."""
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=_HEAD_BYTES)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in self._serving:
-            task.cancel()
-        await asyncio.gather(*self._serving, return_exceptions=True)
-
     @property
     def url(self) -> str:
-        assert self._server is not None
-        return f"http://{self._user}127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return f"http://{self._user}{self.host}"
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._serving.add(task)
-        try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
-                await self._answer(reader, writer)
-        finally:
-            self._serving.discard(task)
-            writer.close()
-
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One request a connection: what follows a plain one is passed on as it is, with `Connection: close`."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         line, *fields = head.rstrip("\r\n").split("\r\n")
@@ -82,16 +56,9 @@ class Proxy:
                 kept = [f"{n}: {v}" for n, v in headers if n.lower() not in ("proxy-authorization", "connection")]
                 onward.write("\r\n".join([f"{method} {path} HTTP/1.1", *kept, "Connection: close", "", ""]).encode())
             async with asyncio.TaskGroup() as group:
-                group.create_task(_copy(reader, onward))
-                group.create_task(_copy(there, writer))
+                group.create_task(pass_on(reader, onward))
+                group.create_task(pass_on(there, writer))
         except* (ConnectionError, asyncio.IncompleteReadError):
             pass  # either side may leave at any time
         finally:
             onward.close()
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while piece := await reader.read(1 << 16):
-        writer.write(piece)
-        await writer.drain()
-    writer.close()

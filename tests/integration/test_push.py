@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -16,6 +16,7 @@ from onggi.distribution.http import Deadlines
 from onggi.images.load import load
 from onggi.oci.reference import Reference
 from tests.images import docker_archive
+from tests.loopback import Loopback, pass_on
 from tests.onggi_registry import PASSWORD, OnggiRegistry
 from tests.registry import MANIFEST, Registry, layer_of
 from tests.transfer import Host
@@ -33,40 +34,20 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
     return asyncio.run(bounded())
 
 
-class Cutter:
+class Cutter(Loopback):
     """A line to a registry that is cut when so many bytes have gone up, once for each number in `cuts`."""
 
     def __init__(self, host: str, cuts: list[int]) -> None:
+        super().__init__()
         self._there, _, port = host.rpartition(":")
         self._port = int(port)
         self._cuts = cuts
-        self._server: asyncio.Server | None = None
-        self._serving: set[asyncio.Task[Any]] = set()
         self.begun = 0
         """Uploads that were begun."""
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in self._serving:
-            task.cancel()
-        await asyncio.gather(*self._serving, return_exceptions=True)
-
-    @property
-    def host(self) -> str:
-        assert self._server is not None
-        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._serving.add(task)
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, onward = await asyncio.open_connection(self._there, self._port)
-        back = asyncio.create_task(self._copy(there, writer))
+        back = asyncio.create_task(pass_on(there, writer))
         passed = 0
         try:
             while piece := await reader.read(1 << 16):
@@ -77,21 +58,10 @@ class Cutter:
                 if self._cuts and passed >= self._cuts[0]:
                     self._cuts.pop(0)
                     break
-        except ConnectionError:
-            pass  # the other side may leave at any time
         finally:
-            self._serving.discard(task)
             back.cancel()
+            await asyncio.gather(back, return_exceptions=True)
             onward.close()
-            writer.close()
-
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while piece := await reader.read(1 << 16):
-                writer.write(piece)
-                await writer.drain()
-        except ConnectionError:
-            pass
 
 
 async def put_in(host: Host, archive: Path, name: str) -> None:

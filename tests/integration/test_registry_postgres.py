@@ -1,15 +1,17 @@
 """The registry's metadata in a real PostgreSQL: alone in the world, again after a conflict, over the server's restart."""
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import psycopg
 import pytest
 
 from onggi.errors import InvalidParameter, System, Unavailable
-from onggi.registry import jobs, projects, settings_store, users
+from onggi.registry import jobs, postgres, projects, settings_store, users
 from onggi.registry.database import Connection
 from onggi.registry.jobs import Handler, Job, Runner
 from onggi.registry.postgres import PostgresDatabase, PostgresDialect, placeholders
@@ -134,6 +136,60 @@ def test_a_server_that_is_not_there_is_told_without_the_password() -> None:
     asyncio.run(work())
 
 
+def test_who_waits_for_a_server_that_is_away_is_told_soon(server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first after some time; those behind it at once; and all is as before when it is back."""
+    monkeypatch.setattr(postgres, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(postgres, "_AWAY_S", 3600.0)
+
+    async def work(database: PostgresDatabase) -> None:
+        assert await database.write(add_one) == 1
+        await asyncio.to_thread(server.stop)
+        try:
+            outcomes = await asyncio.gather(*(database.write(add_one) for _ in range(100)), return_exceptions=True)
+            assert {str(outcome) for outcome in outcomes} == {
+                "the registry's database can't be reached: try again later"
+            }
+            assert {type(outcome) for outcome in outcomes} == {Unavailable}
+            for look in (database.read, database.scan):
+                with pytest.raises(Unavailable):
+                    await look(lambda connection: settings_store.get(connection, "count"))
+        finally:
+            await asyncio.to_thread(server.start)
+        monkeypatch.setattr(postgres, "_AWAY_S", 0.0)
+        assert await database.write(add_one) == 2
+
+    walk(work, PostgresDatabase(server.address("away")))
+
+
+def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes connections and says nothing: libpq waits `connect_timeout` for each."""
+    monkeypatch.setattr(postgres, "PATIENCE_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+
+        async def work() -> None:
+            address = f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/x?connect_timeout=2"
+            async with asyncio.timeout(20):  # not fourteen times two seconds
+                with pytest.raises(Unavailable, match="can't be reached"):
+                    await PostgresDatabase(address).__aenter__()
+
+        asyncio.run(work())
+
+
+def test_a_connection_that_can_not_be_set_up_is_closed(server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[psycopg.Connection[Any]] = []
+
+    class Refusing(psycopg.Connection[Any]):
+        def execute(self, query: Any, *_: Any, **__: Any) -> Any:
+            made.append(self)
+            raise psycopg.errors.InsufficientPrivilege("you may not set that")
+
+    database = PostgresDatabase(server.address("refusing"))
+    monkeypatch.setattr(psycopg, "connect", Refusing.connect)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        asyncio.run(database.scan(lambda _: None))
+    assert [connection.closed for connection in made] == [True]
+
+
 @pytest.mark.parametrize("password", ["hidden%zz", "hidden%den", "hidden%00"])
 def test_an_address_that_is_none_is_refused_without_the_password(password: str) -> None:
     with pytest.raises(InvalidParameter, match="%XX") as caught:
@@ -157,6 +213,9 @@ def test_a_character_that_can_not_be_stored_is_refused(server: Postgres) -> None
     async def work(database: PostgresDatabase) -> None:
         with pytest.raises(InvalidParameter, match=r"U\+0000"):
             await database.write(lambda connection: jobs.enqueue(connection, "k", {}, subject="a\0b"))
+        for look in (database.read, database.scan):
+            with pytest.raises(InvalidParameter, match=r"U\+0000"):
+                await look(lambda connection: settings_store.get(connection, "a\0b"))
 
     walk(work, PostgresDatabase(server.address("nul")))
 

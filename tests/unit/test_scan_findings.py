@@ -51,7 +51,7 @@ def _lookup(advisories: list[Advisory]) -> Any:
 
 
 def test_debians_tracker() -> None:
-    found = match(Inventory(DEBIAN, [OPENSSL]), _lookup([*debian_tracker.read(_file(TRACKER))]), {})
+    found = match(Inventory(DEBIAN, [OPENSSL]), _lookup([*debian_tracker.read(_file(TRACKER))]), lambda _: None)
     assert [(each.id, each.package, each.fixed_version, each.severity) for each in found] == [
         ("CVE-2", "libssl3", "", Severity.NEGLIGIBLE),
         ("CVE-1", "libssl3", "3.0.11-1~deb12u2", Severity.UNKNOWN),
@@ -64,7 +64,7 @@ def test_alpines_database() -> None:
         "3.1.4-r2": ["CVE-2023-6129 XSA-1"], "0": ["CVE-2000-0001"], "3.1.4-r1": ["CVE-2023-5678"]}}}]}  # fmt: skip
     package = Package(kind=PackageKind.APK, name="libcrypto3", version="3.1.4-r1", source="openssl")
     inventory = Inventory(Distribution(id="alpine", version_id="3.19.1"), [package])
-    found = match(inventory, _lookup([*alpine_secdb.read(_file(database))]), {})
+    found = match(inventory, _lookup([*alpine_secdb.read(_file(database))]), lambda _: None)
     assert [(each.id, each.aliases, each.fixed_version) for each in found] == [("CVE-2023-6129", ["XSA-1"], "3.1.4-r2")]
 
 
@@ -74,7 +74,7 @@ def test_osv() -> None:
     advisory = records[1]
     assert isinstance(advisory, Advisory)
     assert advisory.ranges == [Range("2.3.0", "2.31.0")]
-    (found,) = match(Inventory(DEBIAN, [REQUESTS]), _lookup([advisory]), {})
+    (found,) = match(Inventory(DEBIAN, [REQUESTS]), _lookup([advisory]), lambda _: None)
     assert (found.id, found.aliases, found.score, found.severity) == (
         "CVE-2023-32681",
         ["GHSA-j8r2"],
@@ -123,7 +123,7 @@ def test_two_sources_of_one_problem_are_one_finding() -> None:
     )
     other = Advisory(id="CVE-1", ecosystem="Debian:12", package="openssl", ranges=[Range("0", "3.0.12-1")],
                      vectors=["CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"], summary="bad")  # fmt: skip
-    (found,) = match(Inventory(DEBIAN, [OPENSSL]), _lookup([one, other]), {})
+    (found,) = match(Inventory(DEBIAN, [OPENSSL]), _lookup([one, other]), lambda _: None)
     assert (found.fixed_version, found.score, found.severity) == ("3.0.12-1", 9.8, Severity.CRITICAL)
     assert (found.aliases, found.summary) == (["DSA-1"], "bad")
 
@@ -131,7 +131,7 @@ def test_two_sources_of_one_problem_are_one_finding() -> None:
 def test_a_rating_from_elsewhere_counts_where_the_advisory_says_nothing() -> None:
     advisory = Advisory(id="CVE-1", ecosystem="Debian:12", package="openssl", ranges=[Range()])
     ratings = {"CVE-1": Rating("CVE-1", ["nonsense", "AV:N/AC:L/Au:N/C:C/I:C/A:C"], "told elsewhere")}
-    (found,) = match(Inventory(DEBIAN, [OPENSSL]), _lookup([advisory]), ratings)
+    (found,) = match(Inventory(DEBIAN, [OPENSSL]), _lookup([advisory]), ratings.get)
     assert (found.score, found.severity, found.summary) == (10.0, Severity.CRITICAL, "told elsewhere")
 
 
@@ -158,7 +158,9 @@ def test_ecosystems(kind: PackageKind, distribution: Distribution, ecosystem: st
 
 def _findings() -> list[Finding]:
     known = [each for each in osv.read(_file(GHSA)) if isinstance(each, Advisory)]
-    return match(Inventory(DEBIAN, [OPENSSL, REQUESTS]), _lookup([*debian_tracker.read(_file(TRACKER)), *known]), {})
+    return match(
+        Inventory(DEBIAN, [OPENSSL, REQUESTS]), _lookup([*debian_tracker.read(_file(TRACKER)), *known]), {}.get
+    )
 
 
 def test_what_is_set_aside_says_why_and_until_when() -> None:

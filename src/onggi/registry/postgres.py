@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -33,12 +34,16 @@ _COLLISIONS = 4
 """After so many unique violations it is no other transaction's doing."""
 _READERS = 4
 _CONNECTION = {
-    "connect_timeout": 10, "application_name": "onggi-registry",
+    "connect_timeout": 5, "application_name": "onggi-registry",
     # A server that has vanished is given up after half a minute, not when TCP does: two hours.
     "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000,
 }  # fmt: skip
 """Unless the address says otherwise."""
 _MOST_WAIT_S = 1.0
+PATIENCE_S = 12.0
+"""How long a server that can't be reached is tried for; whoever waits behind is answered at once, until it is back."""
+_AWAY_S = 1.0
+"""A server that was given up is tried again after so long, once."""
 _MIGRATING = 0x6F6E676769
 """The advisory lock of whoever brings the schema up to date."""
 _TYPES = {"TEXT": 'TEXT COLLATE "C"', "INTEGER": "BIGINT", "BLOB": "BYTEA"}
@@ -130,6 +135,7 @@ class PostgresDatabase:
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="postgres-reader")
         self._own = threading.local()
         self._opened: set[psycopg.Connection[Row]] = set()
+        self._away = _Away()
 
     async def __aenter__(self) -> Self:
         def bring_up_to_date() -> None:
@@ -154,15 +160,20 @@ class PostgresDatabase:
     def _connect(self, *, reading: bool) -> "psycopg.Connection[Row]":
         options: dict[str, Any] = {**_CONNECTION, **psycopg.conninfo.conninfo_to_dict(self._address)}
         connection = psycopg.connect(autocommit=True, row_factory=_rows, **options)
-        connection.adapters.register_loader("numeric", _Whole)
-        # What is acknowledged is on the disk, whatever the server's default. And a machine that dies in a transaction
-        # must not keep its locks for as long as TCP takes to notice.
-        connection.execute(
-            "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
-        )
-        connection.execute("SET idle_in_transaction_session_timeout = '60s'")
-        if reading:
-            connection.execute("SET default_transaction_read_only = on")
+        try:
+            connection.adapters.register_loader("numeric", _Whole)
+            # What is acknowledged is on the disk, whatever the server's default. And a machine that dies in a transaction
+            # must not keep its locks for as long as TCP takes to notice.
+            connection.execute(
+                "SELECT set_config('synchronous_commit', 'on', false)"
+                " WHERE current_setting('synchronous_commit') = 'off'"
+            )
+            connection.execute("SET idle_in_transaction_session_timeout = '60s'")
+            if reading:
+                connection.execute("SET default_transaction_read_only = on")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _mine(self, *, reading: bool) -> "psycopg.Connection[Row]":
@@ -176,18 +187,22 @@ class PostgresDatabase:
         return connection
 
     def _retried(self, work: Work[T], begin: str) -> T:
+        patience = self._away.patience()
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return self._once(work, begin)
+                result = self._once(work, begin)
             except _CONFLICTS as error:
                 if isinstance(error, errors.UniqueViolation) and attempt == _COLLISIONS:
                     raise
                 if attempt == ATTEMPTS:
                     raise Unavailable("other nodes change the same at the same time: try again") from error
             except _Lost as error:
-                if attempt == ATTEMPTS:
+                if attempt == ATTEMPTS or patience.ended:
                     log.warning("PostgreSQL: %s", error.__cause__)
-                    raise Unavailable("the registry's database can't be reached: try again later") from error
+                    raise self._away.given_up() from error
+            else:
+                self._away.is_back()
+                return result
             _pause(attempt)
         raise AssertionError("the last attempt returns or raises")
 
@@ -223,17 +238,24 @@ class PostgresDatabase:
                 raise _Lost from error
             if isinstance(error, psycopg.OperationalError) and not isinstance(error, _CONFLICTS):
                 raise Unavailable(f"the database refuses: {error.diag.message_primary}") from error
-            if isinstance(error, psycopg.DataError) and "NUL" in str(error):
-                raise InvalidParameter("a text holds the character U+0000, which is not stored") from error
+            if isinstance(error, psycopg.DataError):
+                _refuse_nul(error)
             raise
 
     def _look(self, work: Work[T], connection: "psycopg.Connection[Row] | None" = None) -> T:
+        patience = self._away.patience()
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return work(_Statements(connection or self._mine(reading=True)))
+                result = work(_Statements(connection or self._mine(reading=True)))
             except psycopg.OperationalError as error:
-                if attempt == ATTEMPTS or connection is not None:
-                    raise Unavailable("the registry's database can't be reached: try again later") from error
+                if attempt == ATTEMPTS or connection is not None or patience.ended:
+                    raise self._away.given_up() from error
+            except psycopg.DataError as error:
+                _refuse_nul(error)
+                raise
+            else:
+                self._away.is_back()
+                return result
             _pause(attempt)
         raise AssertionError("the last attempt returns or raises")
 
@@ -246,14 +268,58 @@ class PostgresDatabase:
 
     async def scan(self, work: Work[T]) -> T:
         def look() -> T:
+            self._away.patience()
             try:
                 connection = self._connect(reading=True)
             except psycopg.OperationalError as error:
-                raise Unavailable("the registry's database can't be reached: try again later") from error
+                raise self._away.given_up() from error
             with connection:
                 return self._look(work, connection)
 
         return await asyncio.to_thread(look)
+
+
+def _refuse_nul(error: psycopg.DataError) -> None:
+    """PostgreSQL's texts have no U+0000, where SQLite's have. Raises InvalidParameter."""
+    if "NUL" in str(error):
+        raise InvalidParameter("a text holds the character U+0000, which is not stored") from error
+
+
+class _Away:
+    """Whether the server can be reached, as all threads of a node have last seen it."""
+
+    def __init__(self) -> None:
+        self._given_up_at: float | None = None
+
+    def patience(self) -> "_Patience":
+        """How long to try: not at all while it has just been given up (Unavailable), once later, long otherwise."""
+        seen, now = self._given_up_at, time.monotonic()
+        if seen is None:
+            return _Patience(now + PATIENCE_S)
+        if now - seen < _AWAY_S:
+            raise _unreachable()
+        self._given_up_at = now  # one tries; the others are answered meanwhile
+        return _Patience(now)
+
+    def given_up(self) -> Unavailable:
+        self._given_up_at = time.monotonic()
+        return _unreachable()
+
+    def is_back(self) -> None:
+        self._given_up_at = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Patience:
+    until: float
+
+    @property
+    def ended(self) -> bool:
+        return time.monotonic() >= self.until
+
+
+def _unreachable() -> Unavailable:
+    return Unavailable("the registry's database can't be reached: try again later")
 
 
 def _pause(attempt: int) -> None:

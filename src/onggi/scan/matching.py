@@ -1,6 +1,6 @@
 """Packages against advisories: the findings of an image."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import cmp_to_key
 
 import msgspec
@@ -13,6 +13,8 @@ from onggi.scan.versions import compare
 
 Lookup = Callable[[str, str], Iterable[Advisory]]
 """(ecosystem, package name) → what is known of it."""
+Rate = Callable[[str], Rating | None]
+"""A problem's name → how bad it is, where a source of its own says that."""
 
 
 class Finding(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -89,8 +91,7 @@ def severity_of(score: float) -> Severity:
     return Severity.UNKNOWN
 
 
-def _finding(package: Package, inventory: Inventory, advisory: Advisory, ratings: Mapping[str, Rating]) -> Finding:
-    rating = ratings.get(advisory.id)
+def _finding(package: Package, inventory: Inventory, advisory: Advisory, rating: Rating | None) -> Finding:
     score, vector = rate(advisory.vectors or (rating.vectors if rating is not None else []))
     # The distribution's word goes first: it knows how its package is built.
     severity = advisory.severity if advisory.severity is not Severity.UNKNOWN else severity_of(score)
@@ -103,7 +104,7 @@ def _finding(package: Package, inventory: Inventory, advisory: Advisory, ratings
     )  # fmt: skip
 
 
-def match(inventory: Inventory, lookup: Lookup, ratings: Mapping[str, Rating]) -> list[Finding]:
+def match(inventory: Inventory, lookup: Lookup, rating: Rate) -> list[Finding]:
     """Every problem once for each package that has it, the worst first. Two sources of one problem are one finding."""
     found: dict[tuple[str, str, str], Finding] = {}
     for package in inventory.packages:
@@ -114,7 +115,7 @@ def match(inventory: Inventory, lookup: Lookup, ratings: Mapping[str, Rating]) -
         for advisory in lookup(ecosystem, name):
             if not affects(advisory, package.kind, version):
                 continue
-            finding = _finding(package, inventory, advisory, ratings)
+            finding = _finding(package, inventory, advisory, rating(advisory.id))
             key = (finding.id, package.name, package.version)
             found[key] = _merged(found[key], finding, package.kind) if key in found else finding
     return sorted(found.values(), key=lambda each: (each.severity.rank, -each.score, each.id, each.package))

@@ -34,24 +34,14 @@ def lookup(connection: Connection, ecosystem: str, package: str) -> list[Advisor
     return [_advisory.decode(row["content"]) for row in rows]
 
 
-class Ratings(dict[str, Rating]):
-    """Ratings by problem, looked up when they are asked for."""
-
-    def __init__(self, connection: Connection) -> None:
-        super().__init__()
-        self._connection = connection
-
-    def get(self, key: str, default: Any = None) -> Any:
-        if key not in self:
-            row = self._connection.execute(
-                "SELECT r.content FROM ratings r JOIN advisory_sources s ON s.name = r.source AND s.generation = r.generation"
-                " WHERE r.id = ? LIMIT 1",
-                (key,),
-            ).fetchone()
-            if row is None:
-                return default
-            self[key] = _rating.decode(row["content"])
-        return self[key]
+def rating(connection: Connection, problem: str) -> Rating | None:
+    """How bad a problem is, by the sources that say it apart from what it is in."""
+    row = connection.execute(
+        "SELECT r.content FROM ratings r JOIN advisory_sources s ON s.name = r.source AND s.generation = r.generation"
+        " WHERE r.id = ? ORDER BY r.source LIMIT 1",
+        (problem,),
+    ).fetchone()
+    return _rating.decode(row["content"]) if row is not None else None
 
 
 def sources(connection: Connection) -> list[Any]:

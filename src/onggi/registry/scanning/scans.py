@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -76,7 +77,7 @@ def findings_of(connection: Connection, inventory: Inventory) -> list[Finding]:
     return match(
         inventory,
         lambda ecosystem, package: advisory_store.lookup(connection, ecosystem, package),
-        advisory_store.Ratings(connection),
+        cache(lambda problem: advisory_store.rating(connection, problem)),
     )
 
 

@@ -247,6 +247,7 @@ class Line:
         return answer.status
 
 
+@pytest.mark.timeout(1200)  # all of them, on demand
 def test_no_request_is_answered_by_500(registry: OnggiRegistry) -> None:
     made, known = random.Random(SEED), len(registry.log.read_text())
     routes = install(Service(settings(registry.host)))
@@ -335,6 +336,7 @@ def _answers(host: str, source: str, texts: list[bytes]) -> list[bytes]:
         return received
 
 
+@pytest.mark.timeout(1200)
 def test_no_broken_request_is_answered_by_500(registry: OnggiRegistry) -> None:
     """Bytes put in, taken out and cut off, between the head's first byte and the body's last."""
     made, known = random.Random(SEED + 1), len(registry.log.read_text())

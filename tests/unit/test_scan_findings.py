@@ -159,7 +159,7 @@ def test_ecosystems(kind: PackageKind, distribution: Distribution, ecosystem: st
 def _findings() -> list[Finding]:
     known = [each for each in osv.read(_file(GHSA)) if isinstance(each, Advisory)]
     return match(
-        Inventory(DEBIAN, [OPENSSL, REQUESTS]), _lookup([*debian_tracker.read(_file(TRACKER)), *known]), {}.get
+        Inventory(DEBIAN, [OPENSSL, REQUESTS]), _lookup([*debian_tracker.read(_file(TRACKER)), *known]), lambda _: None
     )
 
 

@@ -124,8 +124,39 @@ def test_skopeo(registry: OnggiRegistry, source: str, folder: Path) -> None:
     assert tags(registry.admin, "team/skopeo") == ["back", "oci"]
 
 
+def test_skopeo_signs_and_verifies(registry: OnggiRegistry, folder: Path) -> None:
+    """Signatures as attachments (cosign's tag scheme), asked for by policy.json; and a repository copied whole."""
+    place, host = f"/tmp/{folder.name}", registry.host
+    auth, image = f"{place}/auth.json", f"docker://{registry.host}/team/signed"
+    (folder / "registries").mkdir()
+    (folder / "registries/here.yaml").write_text(f"docker: {{'{host}': {{use-sigstore-attachments: true}}}}")
+    signed = {"type": "sigstoreSigned", "keyPath": f"{place}/key.pub", "signedIdentity": {"type": "matchRepository"}}
+    (folder / "policy.json").write_text(json.dumps({
+        "default": [{"type": "insecureAcceptAnything"}],
+        "transports": {"docker": {f"{host}/team/signed": [signed], f"{host}/team/plain": [signed]}},
+    }))  # fmt: skip
+    (folder / "passphrase").write_text("pw")
+    skopeo = ["skopeo", "--registries.d", f"{place}/registries"]
+    flags = ["--authfile", auth, "--src-tls-verify=false", "--dest-tls-verify=false"]
+    source = f"docker-archive:{place}/image.tar"
+    busybox_archive(folder / "image.tar", name="localhost/onggi-test:v1")
+    peer_run("skopeo", "login", "--tls-verify=false", "--authfile", auth, "-u", "carol", "-p", PASSWORD, host)
+    peer_run(
+        "skopeo", "generate-sigstore-key", "--output-prefix", f"{place}/key", "--passphrase-file", f"{place}/passphrase"
+    )
+    peer_run(*skopeo, "copy", *flags, "--sign-by-sigstore-private-key", f"{place}/key.private", "--sign-passphrase-file",
+             f"{place}/passphrase", source, f"{image}:v1")  # fmt: skip
+    peer_run(*skopeo, "copy", *flags, source, f"docker://{host}/team/plain:v1")
+    asking = [*skopeo, "--policy", f"{place}/policy.json", "copy", *flags]
+    peer_run(*asking, f"{image}:v1", f"dir:{place}/verified")
+    with pytest.raises(AssertionError, match="signature was required"):
+        peer_run(*asking, f"docker://{host}/team/plain:v1", f"dir:{place}/refused")
+    peer_run("skopeo", "sync", *flags, "--src", "docker", "--dest", "dir", f"{host}/team/plain", place)
+    assert (folder / "plain:v1/manifest.json").exists()
+
+
 def test_buildah(registry: OnggiRegistry, folder: Path) -> None:
-    """A manifest list made and pushed with its images, and an image pulled."""
+    """An image pushed and pulled; a manifest list made and pushed with its images."""
     auth = f"/tmp/{folder.name}/auth.json"
     storage = ["--root", f"/tmp/{folder.name}/root", "--runroot", f"/tmp/{folder.name}/run", "--storage-driver", "vfs"]
     peer_run("buildah", "login", "--tls-verify=false", "--authfile", auth, "-u", "carol", "-p", PASSWORD, registry.host)
@@ -140,6 +171,16 @@ def test_buildah(registry: OnggiRegistry, folder: Path) -> None:
     index = registry.admin.ok("GET", "/v2/team/buildah/manifests/multi")
     assert [entry["digest"] for entry in index.json()["manifests"]] == [digest]
     assert registry.admin.ok("GET", f"/v2/team/buildah/manifests/{digest}").headers["content-type"] == MANIFEST
+    busybox_archive(folder / "image.tar", name="localhost/onggi-test:v1")
+    peer_run("buildah", *storage, "pull", "-q", f"docker-archive:/tmp/{folder.name}/image.tar")
+    peer_run("buildah", *storage, "push", "--tls-verify=false", "--authfile", auth, "localhost/onggi-test:v1",
+             f"docker://{registry.host}/team/buildah:one")  # fmt: skip
+    peer_run("buildah", *storage, "rmi", "localhost/onggi-test:v1")
+    peer_run(
+        "buildah", *storage, "pull", "-q", "--tls-verify=false", "--authfile", auth, f"{registry.host}/team/buildah:one"
+    )
+    listed = peer_run("buildah", *storage, "images", "--format", "{{.Name}}:{{.Tag}}")
+    assert f"{registry.host}/team/buildah:one" in listed.split()
 
 
 def test_podman(registry: OnggiRegistry, folder: Path) -> None:
@@ -204,6 +245,11 @@ def test_umoci_through_skopeo(registry: OnggiRegistry, folder: Path) -> None:
              f"docker://{registry.host}/team/umoci:v1")  # fmt: skip
     found = [one["name"] for one in registry.admin.ok("GET", "/api/v1/search?q=label:made").json()]
     assert found == ["team/umoci"]
+    peer_run("skopeo", "copy", "--src-tls-verify=false", "--src-creds", f"carol:{PASSWORD}",
+             f"docker://{registry.host}/team/umoci:v1", f"oci:{place}/back:v2")  # fmt: skip
+    assert peer_run("umoci", "list", "--layout", f"{place}/back").split() == ["v2"]
+    peer_run("umoci", "unpack", "--image", f"{place}/back:v2", f"{place}/bundle")
+    assert (folder / "bundle/rootfs").is_dir()
 
 
 def test_a_robot_by_skopeo(registry: OnggiRegistry, source: str) -> None:

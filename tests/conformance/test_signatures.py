@@ -138,6 +138,45 @@ def test_notation(registry: OnggiRegistry, peer: Peer, project: str) -> None:
     assert [event["digest"] for event in events] == [signed]
 
 
+def test_notation_lists_verifies_and_inspects(registry: OnggiRegistry, peer: Peer, project: str) -> None:
+    ask, name = registry.admin, f"{registry.host}/{project}/app"
+    account = ("--insecure-registry", "-u", "admin", "-p", PASSWORD)
+    signed, unsigned = (f"{name}@{ask.image(f'{project}/app', tag, tag.encode())}" for tag in ("v1", "v2"))
+    peer("notation", "sign", *account, signed)
+    (peer.home / "trust.json").write_text(json.dumps({"version": "1.0", "trustPolicies": [{
+        "name": "all", "registryScopes": ["*"], "signatureVerification": {"level": "strict"},
+        "trustStores": ["ca:release.example"], "trustedIdentities": ["*"]}]}))  # fmt: skip
+    peer("notation", "policy", "import", "--force", "trust.json")
+    assert "Successfully verified" in peer("notation", "verify", *account, signed)
+    with pytest.raises(AssertionError, match="no signature is associated"):
+        peer("notation", "verify", *account, unsigned)
+    assert peer("notation", "list", *account, signed).count("sha256:") == 2  # the image, and what was signed
+    assert "release.example" in peer("notation", "inspect", *account, signed)
+
+
+@pytest.mark.parametrize("form", ["--new-bundle-format=true", "--new-bundle-format=false"])
+def test_cosign_attests_copies_lists_and_cleans(registry: OnggiRegistry, peer: Peer, project: str, form: str) -> None:
+    ask, name = registry.admin, f"{registry.host}/{project}/app"
+    image = ask.image(f"{project}/app", "v1", b"attested")
+    (peer.home / "predicate.json").write_text('{"reviewed": true}')
+    attest = ("attest", *SIGN[1:], form, "--key", "cosign.key", "--type", "custom", "--predicate", "predicate.json")
+    peer("cosign", *attest, f"{name}@{image}")
+    peer("cosign", *SIGN, form, "--key", "cosign.key", f"{name}@{image}")
+    verify = ("verify-attestation", *PLAIN, "--insecure-ignore-tlog", "--key", "cosign.pub", "--type", "custom")
+    peer("cosign", *verify, f"{name}@{image}")
+    shown = peer("cosign", "tree", *PLAIN, f"{name}@{image}")
+    kinds = ("Attestations", "Signatures") if form.endswith("false") else ("application/vnd.dev.sigstore.bundle",)
+    assert [kind for kind in kinds if kind not in shown] == [], shown
+    peer("cosign", "copy", *PLAIN, f"{name}:v1", f"{registry.host}/{project}/copy:v1")
+    assert ask.ok("HEAD", f"/v2/{project}/copy/manifests/v1").headers["docker-content-digest"] == image
+    if form.endswith("false"):  # cosign copies and cleans what stands under tags
+        peer("cosign", *verify, f"{registry.host}/{project}/copy@{image}")
+        peer("cosign", "clean", "--force", *PLAIN, f"{name}@{image}")
+        assert ask.ok("GET", f"/v2/{project}/app/tags/list").json()["tags"] == ["v1"]
+        with pytest.raises(AssertionError, match=r"no (matching )?signatures"):
+            peer("cosign", *VERIFY, form, "--key", "cosign.pub", f"{name}@{image}")
+
+
 def test_ours_verify_with_cosign(registry: OnggiRegistry, peer: Peer, project: str) -> None:
     ask, repository, key = registry.admin, f"{project}/app", PrivateKey.generate()
     (peer.home / "ours.pub").write_bytes(key.public_pem)

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import msgspec
 import pytest
@@ -26,6 +26,7 @@ import onggi.registry
 from onggi.registry.features import install
 from onggi.registry.service import Service
 from onggi.registry.settings import Oidc, Settings
+from tests.integration.test_registry_sessions import Visitor
 from tests.onggi_registry import INDEX, MANIFEST, OnggiRegistry, basic, digest_of
 
 REQUESTS = 100_000 if os.environ.get("ONGGI_TESTS_WHOLE") == "1" else 4_000
@@ -58,6 +59,12 @@ QUERIES = ["n", "last", "digest", "mount", "from", "scope", "service", "account"
 HEADERS = ["Range", "Content-Range", "If-None-Match", "If-Match", "If-Range", "If-Modified-Since", "Accept", "Origin",
            "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Content-Encoding", "Expect", "Cookie", "Connection",
            "Upgrade", "Accept-Language", "Sec-Fetch-Site", "Forwarded", "Te", "X-Real-Ip"]  # fmt: skip
+GUESSED = ("/api/v1/user/password", "/token", "/sign-in", "/account/password")
+"""What asks for a password in its body: a wrong one is answered by 401 too."""
+FORM_FIELDS = ["name", "password", "next", "current", "new", "again", "days", "language", "theme", "back", "description",
+               "confirm", "digest", "problem", "package", "reason", "until", "user", "role", "repository", "may-pull", "url",
+               "repositories", "on-push", "enabled", "tags", "keep_last", "keep_days", "untagged_days", "rule", "policy",
+               "dry_run", "public", "quota", "unit", "owner", "email", "admin", "disabled"]  # fmt: skip
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "BREW"]
 MEDIA_TYPES = ["application/json", MANIFEST, INDEX, "application/x-www-form-urlencoded", "application/octet-stream", "x",
                "application/json; charset=utf-99", "multipart/form-data; boundary=x", ""]  # fmt: skip
@@ -214,6 +221,21 @@ def callers(registry: OnggiRegistry) -> list[str]:
     ]  # fmt: skip
 
 
+def visitors(registry: OnggiRegistry) -> list[Visitor]:
+    """Browsers that are signed in, an administrator's half the time."""
+    found = [Visitor(registry.host) for _ in range(4)]
+    for visitor, name in zip(found, ("admin", "admin", "owner", "guest"), strict=True):
+        assert visitor.sign_in(name) == 303
+        visitor.form_token = visitor.token
+    return found
+
+
+def form(made: random.Random) -> tuple[bytes, str]:
+    """What a page's form could send."""
+    named = {made.choice(FORM_FIELDS): made.choice(VALUES) for _ in range(made.randrange(6))}
+    return urlencode(named, errors="surrogateescape").encode(), "application/x-www-form-urlencoded"
+
+
 STRANGE = ["Basic", "Basic é", "Basic !!!", basic("", ""), basic("\x00", "\x00"), basic("admin", "x" * 5000), "Bearer",
            "Bearer a.b.c", "Bearer " + "a" * 20000, "Digest x", "basic\tx", basic("library+ci", "\ud7ff"), "Bearer é.é.é",
            "Bearer eyJhbGciOiJub25lIn0.e30."]  # fmt: skip
@@ -251,8 +273,10 @@ class Line:
 def test_no_request_is_answered_by_500(registry: OnggiRegistry) -> None:
     made, known = random.Random(SEED), len(registry.log.read_text())
     routes = install(Service(settings(registry.host)))
+    pages = [route for route in routes if not route.path.startswith(("/v2", "/api", "/v1", "/oidc", "/token"))]
     who = callers(registry)
     line = Line(registry.host, "127.0.0.1")
+    browsers = visitors(registry)
     reached: Counter[str] = Counter()
     for number in range(REQUESTS):
         if number % FURNISHED_EVERY == FURNISHED_EVERY - 1:
@@ -260,13 +284,18 @@ def test_no_request_is_answered_by_500(registry: OnggiRegistry) -> None:
         route = made.choice(routes)
         method = route.method if made.random() < 0.8 else made.choice(METHODS)
         path = target(made, route.path)
-        data, called = body(made)
+        browsing = route in pages
+        data, called = form(made) if browsing else body(made)
         strange = made.random() < 0.05
         authorization = made.choice(STRANGE if strange else who)
-        strange |= path.startswith(("/api/v1/user/password", "/token"))
+        strange |= path.startswith(GUESSED)
         headers = {"Host": registry.host} | ({"Authorization": authorization} if authorization else {})
         if called:
             headers["Content-Type"] = called
+        if browsing:
+            who_browses = made.choice(browsers)
+            headers |= {"Cookie": who_browses.cookie, "Origin": who_browses.origin, "Accept": "text/html"}
+            data = (data or b"") + f"&form_token={who_browses.form_token}".encode()
         for _ in range(made.randrange(3)):
             headers[made.choice(HEADERS)] = made.choice(VALUES).replace("\r\n", " ").replace("\x00", "0")
         if method not in ("GET", "HEAD") and OUR_PEOPLE.search(path):
@@ -274,7 +303,8 @@ def test_no_request_is_answered_by_500(registry: OnggiRegistry) -> None:
         # Wrong credentials come from addresses of their own: who guesses is not answered for a while.
         asked = Line(registry.host, f"127.3.{number // 250 % 250}.{number % 250 + 1}") if strange else line
         status = asked.ask(method, path, headers, data, chunked=made.random() < 0.1)
-        reached[f"{route.method} {route.path}"] += method == route.method and status not in (0, 401, 403, 405, 429)
+        arrived = status not in (0, 403, 405, 429) and (status != 401 or path.startswith(GUESSED))
+        reached[f"{route.method} {route.path}"] += method == route.method and arrived
         assert status != 500, f"number {number}: {method} {path} {headers} {data!r}\n{registry.log.read_text()[-3000:]}"
     assert "Traceback" not in registry.log.read_text()[known:]
     assert [name for name in reached if not reached[name]] == [], "no request came as far as these handlers"

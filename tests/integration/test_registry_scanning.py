@@ -1,10 +1,8 @@
 """Scans in a running registry: push, findings, advisories that change, what is set aside, documents, search."""
 
 import gzip
-import io
 import json
 import sqlite3
-import tarfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,37 +12,9 @@ import pytest
 
 from tests.conditions import until
 from tests.onggi_registry import CONFIG, INDEX, LAYER, MANIFEST, Client, OnggiRegistry, on_sqlite
+from tests.scanned import debian_layer, import_advisories, tracker
 
 FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
-STATUS = b"""Package: libssl3
-Status: install ok installed
-Architecture: amd64
-Source: openssl
-Version: 3.0.11-1~deb12u1
-
-Package: zlib1g
-Status: install ok installed
-Architecture: amd64
-Source: zlib
-Version: 1:1.2.13.dfsg-1
-"""
-
-
-def _layer(status: bytes = STATUS, **more: bytes) -> bytes:
-    out = io.BytesIO()
-    files = {"var/lib/dpkg/status": status, "etc/os-release": b'ID=debian\nVERSION_ID="12"\n', **more}
-    with tarfile.open(fileobj=out, mode="w") as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return out.getvalue()
-
-
-def _tracker(**problems: str) -> dict[str, Any]:
-    return {"openssl": {name.replace("_", "-"): {"description": f"about {name}", "releases": {"bookworm": {
-        "status": "resolved" if fixed else "open", "fixed_version": fixed, "urgency": "high"}}}
-        for name, fixed in problems.items()}}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +40,6 @@ def project(registry: OnggiRegistry, request: pytest.FixtureRequest) -> str:
     return registry.make_project(request.node.name)
 
 
-def _import(registry: OnggiRegistry, document: Any, name: str = "tracker") -> None:
-    path = registry.root.parent / f"{name}.json"
-    path.write_text(document if isinstance(document, str) else json.dumps(document))
-    done = registry.command("advisories", "import", "--name", name, str(path))
-    assert done.returncode == 0, done.stderr
-
-
 def _report(ask: Client, repository: str, reference: str, *, findings: set[str] | None = None) -> Any:
     """The report, as soon as there is one (with these findings)."""
     path = f"/api/v1/repositories/{repository}/-/manifests/{reference}/scan"
@@ -97,8 +60,8 @@ def test_what_is_pushed_is_scanned_and_again_when_advisories_change(
     registry: OnggiRegistry, ask: Client, project: str
 ) -> None:
     repository = f"{project}/app"
-    _import(registry, _tracker(CVE_1="3.0.11-1~deb12u2", CVE_2="", CVE_3="3.0.10-1"))
-    digest = ask.image(repository, "latest", _layer())
+    import_advisories(registry, tracker(CVE_1="3.0.11-1~deb12u2", CVE_2="", CVE_3="3.0.10-1"))
+    digest = ask.image(repository, "latest", debian_layer())
     shown = _report(ask, repository, "latest", findings={"CVE-1", "CVE-2"})
     assert shown["digest"] == digest
     assert (shown["state"], shown["packages"], shown["distribution"]["id"]) == ("done", 2, "debian")
@@ -107,7 +70,7 @@ def test_what_is_pushed_is_scanned_and_again_when_advisories_change(
     assert (first["package"], first["version"], first["fixed_version"]) == (
         "libssl3", "3.0.11-1~deb12u1", "3.0.11-1~deb12u2"
     )  # fmt: skip
-    _import(registry, _tracker(CVE_2="", CVE_4="3.0.12-1"))
+    import_advisories(registry, tracker(CVE_2="", CVE_4="3.0.12-1"))
     _report(ask, repository, "latest", findings={"CVE-2", "CVE-4"})
     events = [event for event in ask.ok("GET", f"/api/v1/projects/{project}/events").json() if event["kind"] == "scan"]
     assert [json.loads(event["details"])["counts"]["high"] for event in events] == [2, 2]
@@ -118,8 +81,8 @@ def test_what_is_pushed_is_scanned_and_again_when_advisories_change(
 
 def test_what_is_set_aside(registry: OnggiRegistry, ask: Client, project: str) -> None:
     repository, path = f"{project}/app", f"/api/v1/projects/{project}/ignores"
-    _import(registry, _tracker(CVE_1="", CVE_2=""), "aside")
-    ask.image(repository, "latest", _layer())
+    import_advisories(registry, tracker(CVE_1="", CVE_2=""), "aside")
+    ask.image(repository, "latest", debian_layer())
     _report(ask, repository, "latest", findings={"CVE-1", "CVE-2"})
     for body in ({"problem": "CVE-1"}, {"problem": "CVE-1", "reason": "no"}, {"problem": "CVE-1", "reason": "because", "x": 1},
                  {"problem": "CVE-1", "reason": "because", "until": "2030-01-01T00:00:00"}):  # fmt: skip
@@ -143,7 +106,7 @@ def test_what_is_set_aside(registry: OnggiRegistry, ask: Client, project: str) -
 
 def test_bills_of_materials_and_search(registry: OnggiRegistry, ask: Client, project: str) -> None:
     repository = f"{project}/app"
-    digest = ask.image(repository, "v1", _layer())
+    digest = ask.image(repository, "v1", debian_layer())
     _report(ask, repository, "v1")
     bill = ask.ok("GET", f"/api/v1/repositories/{repository}/-/manifests/{digest}/bom")
     assert bill.headers["content-type"].startswith("application/vnd.cyclonedx+json")
@@ -165,7 +128,7 @@ def test_bills_of_materials_and_search(registry: OnggiRegistry, ask: Client, pro
 def test_indexes_artifacts_and_what_can_not_be_read(ask: Client, project: str) -> None:
     repository = f"{project}/app"
     good, bad = (
-        ask.image(repository, "good", _layer()),
+        ask.image(repository, "good", debian_layer()),
         ask.image(repository, "bad", b"this is no archive at all" * 100),
     )
     assert _report(ask, repository, "good")["state"] == "done"
@@ -188,7 +151,7 @@ def test_indexes_artifacts_and_what_can_not_be_read(ask: Client, project: str) -
 @on_sqlite
 def test_a_deleted_repository_takes_its_scans_along(registry: OnggiRegistry, ask: Client, project: str) -> None:
     repository = f"{project}/app"
-    digest = ask.image(repository, "latest", _layer())
+    digest = ask.image(repository, "latest", debian_layer())
     _report(ask, repository, "latest")
     ask.ok("DELETE", f"/api/v1/repositories/{repository}/-")
     with sqlite3.connect(registry.root / "registry.db") as database:
@@ -204,7 +167,7 @@ def test_a_deleted_repository_takes_its_scans_along(registry: OnggiRegistry, ask
 
 @pytest.mark.parametrize("content", ["{", "[1]", '{"openssl": 1}', "PK\x03\x04"])
 def test_advisories_that_are_none_change_nothing(registry: OnggiRegistry, content: str, tmp_path: Path) -> None:
-    _import(registry, _tracker(CVE_9=""), "kept")
+    import_advisories(registry, tracker(CVE_9=""), "kept")
     path = tmp_path / "advisories"
     path.write_text(content)
     done = registry.command("advisories", "import", "--name", "kept", str(path))
@@ -223,8 +186,8 @@ def test_a_policy_forbids_what_is_unsafe_and_says_which_rule(
     repository, policy = f"{project}/app", f"/api/v1/projects/{project}/policy"
     reader = registry.user(f"pull-{project[:20]}")
     ask.ok("PUT", f"/api/v1/projects/{project}/members/pull-{project[:20]}", {"role": "guest"})
-    _import(registry, _tracker(CVE_77="", CVE_78="3.0.12-1"), "unsafe")
-    ask.image(repository, "latest", _layer())
+    import_advisories(registry, tracker(CVE_77="", CVE_78="3.0.12-1"), "unsafe")
+    ask.image(repository, "latest", debian_layer())
     _report(ask, repository, "latest")
     path = f"/v2/{repository}/manifests/latest"
     reader.ok("GET", path)
@@ -268,14 +231,14 @@ def test_no_image_passes_a_policy_by_another_name(registry: OnggiRegistry, ask: 
     repository, policy = f"{project}/app", f"/api/v1/projects/{project}/policy"
     reader = registry.user(f"see-{project[:20]}")
     ask.ok("PUT", f"/api/v1/projects/{project}/members/see-{project[:20]}", {"role": "guest"})
-    _import(registry, _tracker(CVE_79=""), "hidden")
+    import_advisories(registry, tracker(CVE_79=""), "hidden")
     statement = "application/vnd.in-toto+json"
-    _disguised(ask, repository, "octets", config="application/octet-stream", layer=LAYER, content=_layer())
-    _disguised(ask, repository, "strange", layer="application/x-strange", content=_layer())
-    _disguised(ask, repository, "statement", layer=statement, content=_layer())
-    _disguised(ask, repository, "packed", layer=statement, content=gzip.compress(_layer()))
+    _disguised(ask, repository, "octets", config="application/octet-stream", layer=LAYER, content=debian_layer())
+    _disguised(ask, repository, "strange", layer="application/x-strange", content=debian_layer())
+    _disguised(ask, repository, "statement", layer=statement, content=debian_layer())
+    _disguised(ask, repository, "packed", layer=statement, content=gzip.compress(debian_layer()))
     _disguised(ask, repository, "attestation", layer=statement, content=b'{"_type": "https://in-toto.io/Statement/v1"}')
-    foreign = _disguised(ask, repository, "foreign", layer=FOREIGN, content=_layer())
+    foreign = _disguised(ask, repository, "foreign", layer=FOREIGN, content=debian_layer())
     assert [finding["id"] for finding in _report(ask, repository, foreign)["findings"]] == ["CVE-79"]
     ask.ok("PUT", policy, {"rules": [{"severity": "high"}]})
     reader.ok("GET", f"/v2/{repository}/manifests/attestation")

@@ -16,7 +16,7 @@ from onggi.errors import Forbidden, NotFound
 from onggi.registry import origin
 from onggi.registry.authentication import authenticate
 from onggi.registry.authorization import allow
-from onggi.registry.failure import reply_to
+from onggi.registry.failure import Failure, failure_of, reply_of
 from onggi.registry.names import InvalidName, project_name, repository_name
 from onggi.registry.permissions import Action, AuthenticationNeeded
 from onggi.registry.refusals import MethodWrong
@@ -59,7 +59,7 @@ class App:
             kind = found.route.path
             response = await self._carry_out(request, found)
         except web.HTTPRequestEntityTooLarge as error:
-            response = self._failed(request, error)
+            response = await self._failed(request, error)
         except web.HTTPException as redirect:
             response = redirect
         except Exception as error:  # the edge: nobody above could answer
@@ -70,7 +70,7 @@ class App:
                     request.transport.abort()  # the head is on the wire: only an early end can tell the client now
                 raise
             else:
-                response = self._failed(request, error)
+                response = await self._failed(request, error)
         self._note(request, response, kind, time.perf_counter() - begun)
         return response
 
@@ -84,50 +84,31 @@ class App:
 
     async def _carry_out(self, request: web.Request, found: Found) -> web.StreamResponse:
         route, service = found.route, self._service
-        request.match_info.update(found.parameters)
         if route.authenticate is not None:
             request[SUBJECT] = await route.authenticate(request)
         else:
             request[SUBJECT] = await authenticate(service, request)
         if request.method not in ("GET", "HEAD"):
             _refuse_other_sites(request)
-        project = found.parameters.get("project", "")
-        if project:
-            project_name(project)
-        if "name" in found.parameters and "{name*}" in route.path:
-            try:
-                named = repository_name(found.parameters["name"])
-            except InvalidName:
-                if not request[SUBJECT].known:
-                    raise AuthenticationNeeded from None  # before that, nobody learns anything
-                raise
-            request[REPOSITORY] = await self._meant(request, named)
-        if route.action is not None:
-            await allow(service.database, request[SUBJECT], route.action, project=project,
-                        repository=request.get(REPOSITORY, ""))  # fmt: skip
-        if route.action is Action.PUSH:
-            await service.cache.refuse_push(request[REPOSITORY])
-        if route.body_limit_bytes is not None:
-            request._client_max_size = route.body_limit_bytes
-        return await route.handler(request)
+        return await perform(service, request, found)
 
-    async def _meant(self, request: web.Request, name: str) -> str:
-        """The repository that the client calls so: one of a cache may have two names, and be mirrored."""
-        cache, reading = self._service.cache, request.method in ("GET", "HEAD")
-        await cache.load()
-        if cache.empty:
-            return name
-        return await self._service.read(
-            lambda connection: cache.canonical(connection, name, request.query.get("ns", ""), reading=reading)
-        )
-
-    def _failed(self, request: web.Request, error: Exception) -> web.Response:
-        response = reply_to(error)
+    async def _failed(self, request: web.Request, error: Exception) -> web.Response:
+        failure = failure_of(error)
+        response = await self._page_of(request, error, failure) or reply_of(failure)
         if isinstance(error, AuthenticationNeeded):
             response.headers["WWW-Authenticate"] = self._challenge(request, error)
         if request.body_exists and not request.content.at_eof():
             response.force_close()  # the rest of its body is not waited for
         return response
+
+    async def _page_of(self, request: web.Request, error: Exception, failure: Failure) -> web.Response | None:
+        """What a browser is shown; None for other clients."""
+        show = self._service.show_failure
+        try:
+            return await show(request, error, failure) if show is not None else None
+        except Exception:  # the edge: whatever is wrong with the page, the client gets an answer
+            log.exception("the page of a failure could not be made")
+            return None
 
     def _challenge(self, request: web.Request, error: AuthenticationNeeded) -> str:
         if not request.path.startswith("/v2/"):
@@ -152,6 +133,41 @@ class App:
             "ms": round(took_s * 1000, 1), "subject": subject.name if subject is not None else "",
             "address": request.get(ADDRESS, ""), "agent": _CONTROL.sub("?", request.headers.get("User-Agent", ""))[:200],
         }))  # fmt: skip
+
+
+async def perform(service: Service, request: web.Request, found: Found) -> web.StreamResponse:
+    """Run a route's handler for the request's subject, if that may do what the route names. Raises what the handler does."""
+    route, project = found.route, found.parameters.get("project", "")
+    request.match_info.update(found.parameters)
+    if project:
+        project_name(project)
+    if "{name*}" in route.path:
+        try:
+            named = repository_name(found.parameters["name"])
+        except InvalidName:
+            if not request[SUBJECT].known:
+                raise AuthenticationNeeded from None  # before that, nobody learns anything
+            raise
+        request[REPOSITORY] = await _meant(service, request, named)
+    if route.action is not None:
+        await allow(service.database, request[SUBJECT], route.action, project=project,
+                    repository=request.get(REPOSITORY, ""))  # fmt: skip
+    if route.action is Action.PUSH:
+        await service.cache.refuse_push(request[REPOSITORY])
+    if route.body_limit_bytes is not None:
+        request._client_max_size = route.body_limit_bytes
+    return await route.handler(request)
+
+
+async def _meant(service: Service, request: web.Request, name: str) -> str:
+    """The repository that the client calls so: one of a cache may have two names, and be mirrored."""
+    cache, reading = service.cache, request.method in ("GET", "HEAD")
+    await cache.load()
+    if cache.empty:
+        return name
+    return await service.read(
+        lambda connection: cache.canonical(connection, name, request.query.get("ns", ""), reading=reading)
+    )
 
 
 def _refuse_other_sites(request: web.Request) -> None:

@@ -7,6 +7,7 @@ The management API answers in the same shape.
 
 import logging
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
@@ -85,8 +86,19 @@ def code_of(error: Exception) -> str:
     return next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), "UNKNOWN")
 
 
-def reply_to(error: Exception) -> web.Response:
-    """The reply for what a handler raised. A bug's text is not shown: it may hold a secret."""
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a client is told."""
+
+    status: int
+    code: str
+    sentence: str
+    detail: Any = None
+    headers: dict[str, str] | None = None
+
+
+def failure_of(error: Exception) -> Failure:
+    """What to say of what a handler raised; a bug goes to the log, for its text may hold a secret."""
     if isinstance(error, web.HTTPRequestEntityTooLarge):
         error = TooLarge("the request's body is larger than is taken here")
     elif isinstance(error, RequestPayloadError | HttpProcessingError):
@@ -100,11 +112,17 @@ def reply_to(error: Exception) -> web.Response:
         request_id = uuid.uuid4().hex[:12]
         log.error("request %s failed", request_id, exc_info=error)
         sentence = f"internal error {request_id}; the registry's log says more"
-    entry: dict[str, Any] = {"code": code_of(error), "message": sentence}
-    detail = getattr(error, "detail", None)
-    if detail is not None:
-        entry["detail"] = detail
+    return Failure(
+        status, code_of(error), sentence, getattr(error, "detail", None), getattr(error, "headers", None)
+    )  # fmt: skip
+
+
+def reply_of(failure: Failure) -> web.Response:
+    """As JSON."""
+    entry: dict[str, Any] = {"code": failure.code, "message": failure.sentence}
+    if failure.detail is not None:
+        entry["detail"] = failure.detail
     body = encode({"errors": [entry]}) + b"\n"
     return web.Response(
-        status=status, body=body, content_type="application/json", headers=getattr(error, "headers", None)
-    )
+        status=failure.status, body=body, content_type="application/json", headers=failure.headers
+    )  # fmt: skip

@@ -6,8 +6,19 @@ A feature is a module with `install(service) -> list[Route]`. Add yours here.
 from collections.abc import Callable
 
 from onggi.registry import garbage, retention
-from onggi.registry.management import activity, cli_secrets, projects, remotes, repositories, robots, searching, users
+from onggi.registry.management import (
+    activity,
+    cli_secrets,
+    images,
+    projects,
+    remotes,
+    repositories,
+    robots,
+    searching,
+    users,
+)
 from onggi.registry.oidc import api as oidc
+from onggi.registry.page import page
 from onggi.registry.replication import api as replication
 from onggi.registry.route import Route
 from onggi.registry.scanning import api as scanning
@@ -29,6 +40,7 @@ FEATURES: tuple[Install, ...] = (
     oidc.install,
     projects.routes,
     robots.routes,
+    images.routes,
     repositories.routes,
     activity.routes,
     searching.routes,
@@ -44,5 +56,6 @@ FEATURES: tuple[Install, ...] = (
 
 
 def install(service: Service) -> list[Route]:
-    """Install all of them; gives every route."""
-    return [route for feature in FEATURES for route in feature(service)]
+    """Install all of them; gives every route. The page comes last: it asks all others."""
+    routes = [route for feature in FEATURES for route in feature(service)]
+    return [*routes, *page.install(service, routes)]

@@ -158,6 +158,26 @@ def find(connection: Connection, repository: str, reference: str) -> Stored:
     return Stored(row["digest"], row["media_type"], row["content"])
 
 
+def row(connection: Connection, repository_id: int, digest: str) -> Any:
+    """All that is stored of one manifest. Raises ManifestUnknown."""
+    found = connection.execute(
+        "SELECT * FROM manifests WHERE repository_id = ? AND digest = ? AND deleted_at = ''", (repository_id, digest)
+    ).fetchone()
+    if found is None:
+        raise ManifestUnknown(digest)
+    return found
+
+
+def part_of(connection: Connection, repository_id: int, digest: str) -> list[str]:
+    """The indexes that name a manifest."""
+    rows = connection.execute(
+        "SELECT f.manifest FROM manifest_references f JOIN manifests m ON m.repository_id = f.repository_id"
+        " AND m.digest = f.manifest WHERE f.repository_id = ? AND f.digest = ? AND m.deleted_at = '' ORDER BY f.manifest",
+        (repository_id, digest),
+    ).fetchall()
+    return [row["manifest"] for row in rows]
+
+
 def delete(
     connection: Connection, repository_id: int, digest: str, by: str, action: TagAction = TagAction.DELETE
 ) -> list[str]:
@@ -170,13 +190,9 @@ def delete(
     ).fetchone()
     if row is None:
         raise ManifestUnknown(digest)
-    index = connection.execute(
-        "SELECT f.manifest FROM manifest_references f JOIN manifests m ON m.repository_id = f.repository_id"
-        " AND m.digest = f.manifest WHERE f.repository_id = ? AND f.digest = ? AND m.deleted_at = '' LIMIT 1",
-        (repository_id, digest),
-    ).fetchone()
-    if index is not None:
-        raise PartOfIndex(digest, index["manifest"])
+    indexes = part_of(connection, repository_id, digest)
+    if indexes:
+        raise PartOfIndex(digest, indexes[0])
     named = tags.of_manifest(connection, repository_id, digest)
     for tag in named:
         tags.delete(connection, repository_id, tag, by, action)

@@ -9,6 +9,7 @@
     settings             settings_store  secrets and the few values that are neither a project's nor a user's
     users                users           people; the password as argon2 text
     refresh_tokens       tokens          what `docker login` keeps when it is given an identity token
+    sessions             page.sessions   browsers that are signed in
     cli_secrets          cli_secrets     what stands for a person's password in programs
     identities           oidc.identities who a person is at an OpenID Connect provider: issuer and subject
     used_attempts        oidc.attempts   log-ins that have come back from the provider, until they expire
@@ -423,6 +424,20 @@ SIGNING_IN = """
     CREATE INDEX cli_secrets_user ON cli_secrets (user_id);
 """
 
+SESSIONS = """
+    CREATE TABLE sessions (
+        token_hash TEXT PRIMARY KEY,
+        user_id    INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+        generation INTEGER NOT NULL,
+        address    TEXT NOT NULL,
+        agent      TEXT NOT NULL,
+        created_at TEXT NOT NULL,
+        seen_at    TEXT NOT NULL,
+        expires_at TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX sessions_user ON sessions (user_id);
+"""
+
 MIGRATIONS: list[tuple[str, str]] = [
     ("foundation", FOUNDATION),
     ("scanning", SCANNING),
@@ -430,6 +445,7 @@ MIGRATIONS: list[tuple[str, str]] = [
     ("webhooks", WEBHOOKS),
     ("replication", REPLICATION),
     ("signing-in", SIGNING_IN),
+    ("sessions", SESSIONS),
 ]
 """Name → statements. Add a feature's tables as a migration of its own, at the end."""
 

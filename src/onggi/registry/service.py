@@ -10,11 +10,14 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self, TypeVar
 
+from aiohttp import web
+
 from onggi.content.object_directory import ObjectDirectory
 from onggi.content.objects import Objects
 from onggi.registry import jobs, settings_store, stores
 from onggi.registry.database import Connection, Database, Work
 from onggi.registry.events import Events
+from onggi.registry.failure import Failure
 from onggi.registry.manifests import Stored
 from onggi.registry.metrics import Metrics
 from onggi.registry.passwords import Passwords
@@ -30,6 +33,7 @@ from onggi.registry.upstream.cache import Cache
 T = TypeVar("T")
 PullGate = Callable[[Subject, str, Stored], Awaitable[str]]
 """(who, repository, the manifest that is about to be given out) → a warning that goes with it, or """ ""
+ShowFailure = Callable[[web.Request, Exception, Failure], Awaitable[web.Response | None]]
 TOKEN_KEY = "token-key"
 THREADS = 16
 
@@ -57,6 +61,8 @@ class Service:
         """Done in one transaction when the service is opened: first jobs of features."""
         self.pull_gates: list[PullGate] = []
         """Asked before a manifest is given out by GET; each may raise Forbidden with the rule and the reason, or warn."""
+        self.show_failure: ShowFailure | None = None
+        """How a browser is told of a failure: set by the page. None of it: the client is no browser, and gets JSON."""
         self.account_throttle = Throttle(free=5)
         self.address_throttle = Throttle(free=30)
         self.sign_ins = Turns(most=1000)

@@ -100,6 +100,28 @@ def names(connection: Connection, repository_id: int, last: str, most: int) -> l
     return [row["name"] for row in rows]
 
 
+def listing(
+    connection: Connection, repository_id: int, last: str, most: int, *, newest: bool = False, text: str = ""
+) -> list[Any]:
+    """Tags whose names hold `text`, each with the manifest it names, after `last`: by name, or those that moved last first."""
+    after, order = "t.name > ?", "t.name"
+    parameters: list[str | int] = [last]
+    if newest:
+        order = "t.updated_at DESC, t.name DESC"
+        row = connection.execute(
+            "SELECT updated_at FROM tags WHERE repository_id = ? AND name = ?", (repository_id, last)
+        ).fetchone()
+        moved = row["updated_at"] if row is not None else "9"  # later than all
+        after, parameters = "(t.updated_at < ? OR (t.updated_at = ? AND t.name < ?))", [moved, moved, last]
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return connection.execute(
+        "SELECT t.name, t.digest, t.updated_at, t.updated_by, m.media_type, m.artifact_type, m.pulled_at, m.content"  # noqa: S608
+        " FROM tags t JOIN manifests m ON m.repository_id = t.repository_id AND m.digest = t.digest"
+        f" WHERE t.repository_id = ? AND {after} AND t.name LIKE ? ESCAPE '\\' ORDER BY {order} LIMIT ?",
+        (repository_id, *parameters, f"%{escaped}%", most),
+    ).fetchall()
+
+
 def history(connection: Connection, repository_id: int, tag: str, before: int, most: int) -> list[Any]:
     """The moves of a tag, the latest first; those with a smaller number than `before`, where that is not 0."""
     return connection.execute(

@@ -9,7 +9,7 @@ from onggi.errors import Forbidden, NotFound
 from onggi.registry import accounts, audit, names, projects, quotas, retention, users
 from onggi.registry.database import Connection
 from onggi.registry.jsonform import encode
-from onggi.registry.permissions import Action, Role
+from onggi.registry.permissions import Action, Role, may
 from onggi.registry.requests import SUBJECT, actor, body, json_reply, number
 from onggi.registry.retention import ImmutableRule, RetentionRule
 from onggi.registry.route import Route
@@ -82,12 +82,14 @@ class Projects:
             viewer = accounts.viewer(connection, subject)
             condition, parameters = projects.visible(viewer)
             rows = connection.execute(
-                f"SELECT p.* FROM projects p WHERE p.name > ? AND {condition} ORDER BY p.name LIMIT ?",  # noqa: S608
+                "SELECT p.*, (SELECT COUNT(*) FROM repositories r WHERE r.project_id = p.id) AS repositories"  # noqa: S608
+                f" FROM projects p WHERE p.name > ? AND {condition} ORDER BY p.name LIMIT ?",
                 (last, *parameters, n),
             ).fetchall()
             return [
                 {"name": row["name"], "public": bool(row["public"]), "description": row["description"],
-                 "created_at": row["created_at"], "role": projects.standing(connection, row["name"], viewer).role}
+                 "created_at": row["created_at"], "repositories": row["repositories"],
+                 "role": projects.standing(connection, row["name"], viewer).role}
                 for row in rows
             ]  # fmt: skip
 
@@ -106,11 +108,15 @@ class Projects:
         return json_reply(await self._service.write(make), 201)
 
     async def look(self, request: web.Request) -> web.StreamResponse:
-        name = request.match_info["project"]
-        found = await self._service.database.scan(
-            lambda connection: _shown(connection, projects.find(connection, name))
-        )
-        return json_reply(found)
+        """`actions` is what the one who asks may do in it."""
+        name, subject = request.match_info["project"], request[SUBJECT]
+
+        def read(connection: Connection) -> dict[str, Any]:
+            standing = projects.standing(connection, name, subject)
+            allowed = [action for action in Action if may(subject, action, standing)]
+            return _shown(connection, projects.find(connection, name)) | {"role": standing.role, "actions": allowed}
+
+        return json_reply(await self._service.database.scan(read))
 
     async def change(self, request: web.Request) -> web.StreamResponse:
         given, name = await body(request, _change), request.match_info["project"]

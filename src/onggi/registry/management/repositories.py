@@ -82,25 +82,6 @@ class Repositories:
         await service.write(forget)
         return web.Response(status=204)
 
-    async def tags(self, request: web.Request) -> web.StreamResponse:
-        last, n = request.query.get("last", ""), number(request, "n", 100, MOST)
-
-        def read(connection: Connection) -> list[Any]:
-            repository_id = repositories.find(connection, request[REPOSITORY])["id"]
-            return connection.execute(
-                "SELECT t.name, t.digest, t.updated_at, t.updated_by, m.media_type, m.size_bytes FROM tags t JOIN manifests m"
-                " ON m.repository_id = t.repository_id AND m.digest = t.digest"
-                " WHERE t.repository_id = ? AND t.name > ? ORDER BY t.name LIMIT ?",
-                (repository_id, last, n),
-            ).fetchall()
-
-        rows = await self._service.read(read)
-        return json_reply([
-            {"name": row["name"], "digest": row["digest"], "media_type": row["media_type"],
-             "updated_at": row["updated_at"], "updated_by": row["updated_by"]}
-            for row in rows
-        ])  # fmt: skip
-
     async def history(self, request: web.Request) -> web.StreamResponse:
         tag, before, n = (
             tag_name(request.match_info["tag"]),
@@ -178,7 +159,6 @@ def routes(service: Service) -> list[Route]:
     one = "/api/v1/repositories/{name*}/-"
     return [
         Route("GET", "/api/v1/projects/{project}/repositories", handlers.of_project, Action.PULL),
-        Route("GET", one + "/tags", handlers.tags, Action.PULL),
         Route("GET", one + "/tags/{tag}/history", handlers.history, Action.PULL),
         Route("POST", one + "/tags/{tag}/rollback", handlers.rollback, Action.DELETE),
         Route("GET", one + "/manifests", handlers.manifests, Action.PULL),

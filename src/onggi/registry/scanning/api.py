@@ -108,7 +108,7 @@ class Scanning:
             scan = scans.find(connection, repositories.find(connection, repository)["id"], stored.digest)
             at = clock.moment(scan.at)
             if scan.state is not ScanState.DONE:
-                raise InvalidParameter(f"{stored.digest} has no bill of materials: {scan.error or scan.state.value}")
+                raise scans.NoBill(stored.digest, scan.error or scan.state.value)
             if form == "spdx":
                 return spdx(scan.inventory, repository, stored.digest, at, onggi.__version__)
             return cyclonedx(scan.inventory, repository, stored.digest, at, onggi.__version__, scan.findings)

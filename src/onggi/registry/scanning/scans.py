@@ -1,7 +1,7 @@
 """Scans: what is in an image and what is wrong with it. Owns `scans`, `scan_packages` and `ignores`."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from onggi.errors import NotFound
+from onggi.errors import InvalidParameter, NotFound
 from onggi.registry import clock
 from onggi.registry.database import Connection
 from onggi.registry.scanning import advisory_store
@@ -35,6 +35,13 @@ class ScanState(StrEnum):
 class NotScanned(NotFound):
     def __init__(self, digest: str) -> None:
         super().__init__(f"{digest} has not been scanned yet")
+
+
+class NoBill(InvalidParameter):
+    """A scan found nothing that a bill of materials could be made of."""
+
+    def __init__(self, digest: str, why: str) -> None:
+        super().__init__(f"{digest} has no bill of materials: {why}")
 
 
 class IgnoreUnknown(NotFound):
@@ -183,6 +190,16 @@ def stop_ignoring(connection: Connection, project_id: int, problem: str, package
     )
     if not done.rowcount:
         raise IgnoreUnknown(problem)
+
+
+def summary(connection: Connection, rules: Sequence[Ignore], repository_id: int, digest: str) -> dict[str, Any]:
+    """State, and how many of each severity are open; {} for what was not scanned, or is no image."""
+    row = connection.execute(
+        "SELECT state, findings FROM scans WHERE repository_id = ? AND digest = ?", (repository_id, digest)
+    ).fetchone()
+    if row is None or row["state"] == ScanState.NONE:
+        return {}
+    return {"state": row["state"], "counts": counts(sort(_findings.decode(row["findings"]), rules, clock.now()).open)}
 
 
 def sorted_findings(connection: Connection, project_id: int, scan: Scan) -> Sorted:

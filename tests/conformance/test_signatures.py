@@ -165,7 +165,7 @@ def test_cosign_attests_copies_lists_and_cleans(registry: OnggiRegistry, peer: P
     verify = ("verify-attestation", *PLAIN, "--insecure-ignore-tlog", "--key", "cosign.pub", "--type", "custom")
     peer("cosign", *verify, f"{name}@{image}")
     shown = peer("cosign", "tree", *PLAIN, f"{name}@{image}")
-    kinds = ("Attestations", "Signatures") if form.endswith("false") else ("application/vnd.dev.sigstore.bundle",)
+    kinds = ("Attestations", "Signatures") if form.endswith("false") else ("cosign/sign", "attestation")
     assert [kind for kind in kinds if kind not in shown] == [], shown
     peer("cosign", "copy", *PLAIN, f"{name}:v1", f"{registry.host}/{project}/copy:v1")
     assert ask.ok("HEAD", f"/v2/{project}/copy/manifests/v1").headers["docker-content-digest"] == image

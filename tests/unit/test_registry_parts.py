@@ -16,7 +16,7 @@ from onggi.registry.names import InvalidName, repository_name
 from onggi.registry.permissions import ANONYMOUS, PERMISSIONS, Action, Role, Scope, Standing, Subject, SubjectKind, may
 from onggi.registry.service import Service
 from onggi.registry.settings import Oidc, Settings
-from onggi.registry.throttle import Throttle, TooManyTries, Turns
+from onggi.registry.throttle import Throttle, TooManyTries, Turns, neighbourhood
 
 
 @pytest.mark.parametrize(
@@ -95,6 +95,16 @@ def test_throttle() -> None:
     throttle.succeeded("a")
     throttle.failed("a")
     throttle.check("a")
+
+
+@pytest.mark.parametrize(
+    ("address", "place"),
+    [("192.0.2.7", "192.0.2.7"), ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"), ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+     ("2001:db8:1:3::9", "2001:db8:1:3::/64"), ("::ffff:192.0.2.7", "192.0.2.7"), ("fe80::1%eth0", "fe80::/64"), ("", "")],
+)  # fmt: skip
+def test_what_counts_as_one_place(address: str, place: str) -> None:
+    """Else whoever has an IPv6 network has as many tries as there are addresses in it."""
+    assert neighbourhood(address) == place
 
 
 def test_throttle_does_not_grow() -> None:

@@ -14,6 +14,7 @@ from onggi.registry.passwords import secret_fits
 from onggi.registry.permissions import ANONYMOUS, AuthenticationNeeded, Subject
 from onggi.registry.requests import ADDRESS
 from onggi.registry.service import Service
+from onggi.registry.throttle import neighbourhood
 from onggi.registry.tokens import InvalidToken
 
 
@@ -61,14 +62,15 @@ async def sign_in(service: Service, name: str, password: str, address: str, *, b
     The time it takes does not tell whether there is such a user.
     """
     # By address too: nobody can lock somebody else out from afar.
-    account = f"{name[:100]} {address}"
-    async with service.sign_ins.of(address):
+    place = neighbourhood(address)
+    account = f"{name[:100]} {place}"
+    async with service.sign_ins.of(place):
         service.account_throttle.check(account)
-        service.address_throttle.check(address)
+        service.address_throttle.check(place)
         subject = await (_robot(service, name, password) if "+" in name else _user(service, name, password, by_secret))
         if subject is None:
             service.account_throttle.failed(account)
-            service.address_throttle.failed(address)
+            service.address_throttle.failed(place)
         else:
             service.account_throttle.succeeded(account)
     if subject is None:

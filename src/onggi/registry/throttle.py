@@ -5,6 +5,7 @@ one after the other (`Turns`), so that each knows how those before it ended.
 """
 
 import asyncio
+import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
@@ -19,6 +20,19 @@ class TooManyTries(OnggiError):
     def __init__(self, wait_s: int) -> None:
         super().__init__(f"too many failed attempts to sign in: try again in {wait_s} s")
         self.headers = {"Retry-After": str(wait_s)}
+
+
+def neighbourhood(address: str) -> str:
+    """What is counted as one place: an IPv4 address, or the network of 2⁶⁴ that whoever has one IPv6 address has whole."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address  # a unix socket's
+    if isinstance(found, ipaddress.IPv4Address):
+        return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.ip_network((int(found) >> 64 << 64, 64)))
 
 
 class Throttle:

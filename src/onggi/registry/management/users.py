@@ -1,7 +1,7 @@
 """People: /api/v1/user (oneself) and /api/v1/users (administrators)."""
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
@@ -15,16 +15,18 @@ from onggi.registry.requests import ADDRESS, SUBJECT, actor, body, json_reply
 from onggi.registry.route import Route
 from onggi.registry.service import Service
 
+Email = Annotated[str, msgspec.Meta(max_length=300)]
+
 
 class NewUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     password: str
-    email: str = ""
+    email: Email = ""
     admin: bool = False
 
 
 class UserChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    email: str | None = None
+    email: Email | None = None
     admin: bool | None = None
     disabled: bool | None = None
 
@@ -103,7 +105,7 @@ class Users:
         hashed = await self._hash(given.password)
 
         def make(connection: Connection) -> Any:
-            users.create(connection, given.name, hashed, admin=given.admin, email=given.email[:300])
+            users.create(connection, given.name, hashed, admin=given.admin, email=given.email)
             audit.record(connection, actor(request), "create user", subject=given.name, details={"admin": given.admin})
             return users.find(connection, given.name)
 

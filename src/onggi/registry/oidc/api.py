@@ -23,6 +23,7 @@ from onggi.registry.requests import ADDRESS, actor, body, json_reply
 from onggi.registry.route import Route
 from onggi.registry.service import Service
 from onggi.registry.settings import Oidc
+from onggi.registry.throttle import neighbourhood
 
 CALLBACK = "/oidc/callback"
 _HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
@@ -84,18 +85,18 @@ class SignIn:
 
     async def callback(self, request: web.Request) -> web.StreamResponse:
         """Failures count as those of passwords do: each has the provider asked."""
-        throttle, address = self._service.address_throttle, request[ADDRESS]
-        throttle.check(address)
+        throttle, place = self._service.address_throttle, neighbourhood(request[ADDRESS])
+        throttle.check(place)
         try:
             row, secret = await self._finish(request)
         except Unavailable:
             raise  # nobody's fault here
         except OnggiError as error:
-            throttle.failed(address)
+            throttle.failed(place)
             self._service.metrics.refused_sign_ins.add()
             why = str(error)
             await self._service.database.write(
-                lambda connection: audit.record(connection, Actor("", address), "sign in", outcome=Outcome.REFUSED,
+                lambda connection: audit.record(connection, Actor("", request[ADDRESS]), "sign in", outcome=Outcome.REFUSED,
                                                 details={"issuer": self._settings.issuer, "why": why[:300]})
             )  # fmt: skip
             raise

@@ -20,6 +20,7 @@ from onggi.registry.permissions import ANONYMOUS, Action, PasswordNotChosen, Sco
 from onggi.registry.requests import ADDRESS, SUBJECT, json_reply, read_body
 from onggi.registry.route import Route
 from onggi.registry.service import Service
+from onggi.registry.throttle import neighbourhood
 from onggi.registry.tokens import CATALOG
 from onggi.registry.upstream.cache import Cache
 
@@ -131,8 +132,8 @@ class TokenServer:
         raise InvalidParameter(f"unsupported grant_type {kind[:50]!a}: password or refresh_token")
 
     async def _refresh(self, request: web.Request, token: str, scopes: list[str]) -> web.StreamResponse:
-        service = self._service
-        service.address_throttle.check(request[ADDRESS])
+        service, place = self._service, neighbourhood(request[ADDRESS])
+        service.address_throttle.check(place)
 
         def find(connection: Connection) -> Subject | None:
             user_id = tokens.refresh_user(connection, token, service.settings.service)
@@ -141,7 +142,7 @@ class TokenServer:
 
         subject = await service.read(find)
         if subject is None:
-            service.address_throttle.failed(request[ADDRESS])
+            service.address_throttle.failed(place)
             raise BadCredentials
         return await self._reply(subject, scopes, "", offline=False, refresh_token=token)
 

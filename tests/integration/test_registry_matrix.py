@@ -1,6 +1,6 @@
-"""Every route of the registry but the page's, asked by everybody, against two tables that a person can check.
+"""Every route of the registry, asked by everybody, against two tables that a person can check.
 
-RIGHTS says who may do each kind of thing; ROUTES says of which kind each route is. A route without a row fails
+RIGHTS says who may do each kind of thing; ROUTES and PAGES say of which kind each route is. A route without a row fails
 `test_every_route_has_a_row`: add one.
 """
 
@@ -11,15 +11,17 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlencode
 
 import psycopg
 import pytest
 
-from onggi.registry.features import FEATURES
+from onggi.registry.features import install
+from onggi.registry.page.sessions import form_token
 from onggi.registry.service import Service
 from onggi.registry.settings import Oidc, Settings
 from tests.conditions import until
-from tests.onggi_registry import Client, OnggiRegistry, digest_of
+from tests.onggi_registry import PASSWORD, Client, OnggiRegistry, digest_of
 
 WHO = ["anonymous", "stranger", "guest", "developer", "maintainer", "owner", "admin",
        "pulls", "pushes", "deletes", "scans", "foreign", "unchosen", "disabled", "expired"]  # fmt: skip
@@ -116,6 +118,7 @@ edit    POST    /api/v1/projects/{project}/robots/{robot}/secret                
 edit    DELETE  /api/v1/projects/{project}/robots/{robot}                                404
 see     GET     /api/v1/projects/{project}/repositories                                  200
 pull    GET     /api/v1/repositories/{name*}/-/tags                                      200
+pull    GET     /api/v1/repositories/{name*}/-/manifests/{reference}                     200
 pull    GET     /api/v1/repositories/{name*}/-/tags/{tag}/history                        200
 delete  POST    /api/v1/repositories/{name*}/-/tags/{tag}/rollback                       400
 pull    GET     /api/v1/repositories/{name*}/-/manifests                                 200
@@ -168,8 +171,76 @@ read    GET     /api/v1/projects/{project}/replication/{rule}/runs/{run}        
 """Kind, method, path, and what those who may are answered: reads find the image that is there, the rest asks for what is
 not there or says nothing, so that nothing changes. The order of the features; columns apart for the eye."""
 
+PAGES = """
+page    GET     /assets/{file}                                                     404
+page    GET     /sign-in                                                           200
+page    POST    /sign-in                                                           401
+page    POST    /sign-out                                                          303
+page    POST    /preferences                                                       303
+lists   GET     /                                                                  200
+lists   GET     /search                                                            200
+account GET     /account                                                           200
+person  POST    /account/password                                                  400  new=other
+chosen  POST    /account/secrets                                                   400
+chosen  POST    /account/secrets/{id}/delete                                       404
+account POST    /account/sessions/end                                              303
+admin   GET     /new-project                                                       200
+admin   POST    /new-project                                                       400
+admin   GET     /users                                                             200
+admin   POST    /users                                                             400
+admin   POST    /users/{user}                                                      404  disabled=1
+admin   POST    /users/{user}/password                                             404  password=long-enough
+admin   POST    /users/{user}/delete                                               404
+admin   GET     /registry                                                          200
+admin   POST    /registry/collect                                                  303
+admin   GET     /registry/activity                                                 200
+see     GET     /projects/{project}                                                200
+read    GET     /projects/{project}/members                                        200
+own     POST    /projects/{project}/members                                        404  user=nobody role=guest
+own     POST    /projects/{project}/members/remove                                 404  user=nobody
+edit    GET     /projects/{project}/robots                                         200
+edit    POST    /projects/{project}/robots                                         400
+edit    POST    /projects/{project}/robots/{robot}/renew                           404
+edit    POST    /projects/{project}/robots/{robot}/delete                          404
+read    GET     /projects/{project}/webhooks                                       200
+edit    POST    /projects/{project}/webhooks                                       400
+read    GET     /projects/{project}/webhooks/{hook}                                404
+edit    POST    /projects/{project}/webhooks/{hook}/switch                         404
+edit    POST    /projects/{project}/webhooks/{hook}/delete                         404
+edit    POST    /projects/{project}/webhooks/{hook}/deliveries/{delivery}/replay   404
+read    GET     /projects/{project}/rules                                          200
+edit    POST    /projects/{project}/rules/{kind}                                   400
+edit    POST    /projects/{project}/rules/{kind}/delete                            303
+edit    POST    /projects/{project}/retention/plan                                 200
+edit    POST    /projects/{project}/retention/apply                                303
+edit    POST    /projects/{project}/ignores/delete                                 404  problem=CVE-1
+read    GET     /projects/{project}/policy                                         200
+edit    POST    /projects/{project}/policy                                         400  policy=[]
+read    GET     /projects/{project}/replication                                    200
+edit    POST    /projects/{project}/replication/{rule}/run                         404
+read    GET     /projects/{project}/activity                                       200
+edit    GET     /projects/{project}/settings                                       200
+edit    POST    /projects/{project}/settings                                       303  public={public}
+own     POST    /projects/{project}/delete                                         409  confirm={project}
+pull    GET     /repositories/{name*}                                              200
+pull    GET     /repositories/{name*}/-/tags/{tag}                                 200
+delete  POST    /repositories/{name*}/-/tags/{tag}/rollback                        400
+delete  POST    /repositories/{name*}/-/tags/{tag}/delete                          404
+pull    GET     /repositories/{name*}/-/manifests/{reference}                      200
+pull    GET     /repositories/{name*}/-/manifests/{reference}/findings             200
+pull    GET     /repositories/{name*}/-/manifests/{reference}/packages             200
+pull    GET     /repositories/{name*}/-/manifests/{reference}/download/{form}      200
+edit    POST    /repositories/{name*}/-/manifests/{reference}/findings/ignore      400
+scan    POST    /repositories/{name*}/-/manifests/{reference}/scan                 404
+delete  POST    /repositories/{name*}/-/manifests/{reference}/delete               404  digest={digest}
+edit    POST    /repositories/{name*}/-/description                                404
+delete  POST    /repositories/{name*}/-/delete                                     404  confirm={project}/gone
+"""
+"""As ROUTES, for browsers: who is not signed in is led to the form where that can be, and what is typed into forms."""
+
 LAYER = bytes(10240)
 """A tar without a member."""
+FORM = "application/x-www-form-urlencoded"
 PROJECTS = {"p": "closed", "o": "open"}
 ISSUER = "http://127.0.0.1:9"
 """Nobody listens there (discard): the log-in's routes are there, and their provider is not."""
@@ -181,18 +252,26 @@ class Row:
     method: str
     path: str
     status: int
+    typed: tuple[str, ...] | None = None
+    """What a page's form says, as NAME=TEXT; None for a route of programs."""
 
     def filled(self, project: str) -> str:
         """The path, with what is there for reads, and with what is not for the rest."""
         reading = self.method in ("GET", "HEAD")
         values = {
-            "name*": f"{project}/{'app' if reading else 'gone' if self.method == 'DELETE' else 'new'}",
+            "name*": f"{project}/{'app' if reading else 'gone' if self.method == 'DELETE' or self.typed is not None else 'new'}",
             "project": project,
             "digest": digest_of(LAYER) if reading else digest_of(b"nothing"),
             "reference": "v1" if reading else "absent", "tag": "v1" if reading else "absent",
+            "kind": "retention", "form": "json",
         }  # fmt: skip
         path = re.sub(r"\{([^}]*)\}", lambda found: values.get(found[1], "999"), self.path)
         return path + ("?q=app" if path.endswith("/search") else "")
+
+    def form(self, project: str) -> dict[str, str]:
+        """What is sent: with `{public}` the state that the project has already."""
+        values = {"project": project, "public": "1" if project == "open" else "", "digest": digest_of(b"nothing")}
+        return dict(text.format(**values).split("=", 1) for text in self.typed or ())
 
 
 CELLS = {
@@ -202,6 +281,12 @@ CELLS = {
 ROWS = [
     Row(kind, method, path, int(status)) for kind, method, path, status in map(str.split, ROUTES.strip().splitlines())
 ]
+PAGE_ROWS = [
+    Row(kind, method, path, int(status), tuple(typed))
+    for kind, method, path, status, *typed in map(str.split, PAGES.strip().splitlines())
+]
+GIVEN = "given by an admin"
+"""The password of who has not chosen one."""
 
 
 def _free_port() -> int:
@@ -259,9 +344,9 @@ def people(registry: OnggiRegistry) -> dict[tuple[str, str], Client]:
     for project in PROJECTS.values():
         scan = f"/api/v1/repositories/{project}/app/-/manifests/v1/scan"
         until(lambda scan=scan: admin("GET", scan).status == 200, f"the scan of {project}/app is there")  # type: ignore[misc]
-    admin.ok("PUT", "/api/v1/users/unchosen/password", {"new": "given by an admin"})
+    admin.ok("PUT", "/api/v1/users/unchosen/password", {"new": GIVEN})
     for letter in PROJECTS:
-        found["unchosen", letter] = registry.as_("unchosen", "given by an admin")
+        found["unchosen", letter] = registry.as_("unchosen", GIVEN)
         assert found["disabled", letter]("GET", "/v2/").status == 200
         assert found["expired", letter]("GET", "/v2/").status == 200
     admin.ok("PATCH", "/api/v1/users/disabled", {"disabled": True})
@@ -271,9 +356,8 @@ def people(registry: OnggiRegistry) -> dict[tuple[str, str], Client]:
 
 def test_every_route_has_a_row() -> None:
     settings = Settings(root=Path("/nonexistent"), url="https://registry.example.com", oidc=Oidc(ISSUER, "registry"))
-    service = Service(settings)
-    offered = [(route.method, route.path) for feature in FEATURES for route in feature(service)]
-    assert sorted(offered) == sorted((row.method, row.path) for row in ROWS)
+    offered = [(route.method, route.path) for route in install(Service(settings))]
+    assert sorted(offered) == sorted((row.method, row.path) for row in [*ROWS, *PAGE_ROWS])
 
 
 def _addresses() -> Iterator[str]:
@@ -324,3 +408,50 @@ def test_who_may_not_sign_in_gets_no_token(people: dict[tuple[str, str], Client]
     for who, status in (("unchosen", 403), ("disabled", 401), ("expired", 401)):
         ask = replace(people[who, "o"], source="127.2.0.1")
         assert ask("GET", "/token?scope=repository:open/app:pull").status == status, who
+
+
+def _session(registry: OnggiRegistry, name: str, password: str) -> str:
+    """Sign in as a browser does; gives the session's token, "" if there was none."""
+    form = urlencode({"name": name, "password": password}).encode()
+    answer = Client(registry.host)(
+        "POST", "/sign-in", form, {"Content-Type": FORM, "Origin": f"http://{registry.host}"}
+    )
+    cookie = answer.headers.get("set-cookie", "")
+    return cookie.removeprefix("onggi-session=").partition(";")[0]
+
+
+@pytest.mark.parametrize("letter", PROJECTS)
+@pytest.mark.parametrize("who", [*WHO[:7], "unchosen"])
+def test_by_session(registry: OnggiRegistry, people: dict[tuple[str, str], Client], who: str, letter: str) -> None:
+    """Every page and form in a browser that is signed in, or not: what one may there is what one may by the API."""
+    project, wanted, got = PROJECTS[letter], {}, {}
+    token = "" if who == "anonymous" else _session(registry, who, GIVEN if who == "unchosen" else PASSWORD)
+    headers = {"Accept": "text/html", "Origin": f"http://{registry.host}", "Cookie": f"onggi-session={token}"}
+    for row, address in zip(PAGE_ROWS, _addresses(), strict=False):
+        name, sent, form = f"{row.method} {row.path}", dict(headers), None
+        wanted[name] = _expected(row, who, letter)
+        if (row.path == "/" and who == "unchosen") or (name == "GET /sign-in" and token):
+            wanted[name] = 303  # on to the one form that is open to them; no need for a form
+        if row.method == "POST":
+            own = token
+            if row.path == "/sign-in":
+                address = f"127.4.{WHO.index(who)}.{ord(letter)}"
+            if row.path in ("/sign-out", "/sign-in") and token:  # not the session of all the others
+                own = _session(registry, who, GIVEN if who == "unchosen" else PASSWORD)
+                sent["Cookie"] = f"onggi-session={own}"
+            sent["Content-Type"] = FORM
+            form = urlencode(row.form(project) | ({"form_token": form_token(own)} if own else {})).encode()
+        elif wanted[name] == 401:
+            wanted[name] = 303
+        answer = Client(registry.host, source=address)(row.method, row.filled(project), form, sent)
+        got[name] = answer.status
+        if wanted[name] == 303 and row.status != 303 and not token:
+            assert answer.headers["location"].startswith("/sign-in?next=%2F"), name
+    assert got == wanted
+
+
+@pytest.mark.parametrize("who", ["disabled", "nobody"])
+def test_who_may_not_sign_in_gets_no_session(
+    registry: OnggiRegistry, people: dict[tuple[str, str], Client], who: str
+) -> None:
+    assert _session(registry, who, PASSWORD) == ""

@@ -6,6 +6,7 @@ from typing import Any
 from aiohttp import web
 
 from onggi.errors import InvalidParameter
+from onggi.oci.digest import Digest
 from onggi.registry.app import PathUnknown
 from onggi.registry.page.visit import Form, Site, Visit, path_of
 from onggi.registry.permissions import Action, AuthenticationNeeded
@@ -134,8 +135,8 @@ def _steps(image: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 async def delete_image(visit: Visit, form: Form) -> web.StreamResponse:
-    digest = (await visit.get(_MANIFEST))["digest"]
-    await visit.send("DELETE", "/v2/{name*}/manifests/{reference}", reference=digest)
+    """The image that was looked at: its tag may name another by now."""
+    await visit.send("DELETE", "/v2/{name*}/manifests/{reference}", reference=Digest(form.get("digest", "")))
     return visit.done(path_of("repositories", visit["name"]), "deleted")
 
 

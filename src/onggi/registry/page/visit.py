@@ -80,7 +80,10 @@ class Site:
                 if isinstance(error, AuthenticationNeeded) and not isinstance(error, BadCredentials):
                     raise
                 visit.problem, visit.typed, visit.status = str(error), form, status_of(error)
-                return await back(visit)
+                try:
+                    return await back(visit)
+                except OnggiError:
+                    raise error from None  # the form's page is not to be had either: the first reason is the right one
 
         return Route("POST", path, handle, action, authenticate=self.who)
 

@@ -122,7 +122,6 @@ pull    GET     /api/v1/repositories/{name*}/-/manifests/{reference}            
 pull    GET     /api/v1/repositories/{name*}/-/tags/{tag}/history                        200
 delete  POST    /api/v1/repositories/{name*}/-/tags/{tag}/rollback                       400
 pull    GET     /api/v1/repositories/{name*}/-/manifests                                 200
-pull    GET     /api/v1/repositories/{name*}/-/manifests/{reference}                     200
 delete  POST    /api/v1/repositories/{name*}/-/manifests/{digest}/restore                404
 pull    GET     /api/v1/repositories/{name*}/-                                           200
 edit    PATCH   /api/v1/repositories/{name*}/-                                           400

@@ -5,8 +5,9 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -343,6 +344,85 @@ def test_credentials_go_to_the_upstream_and_nowhere_else(registry: OnggiRegistry
         )
         assert b"secret" not in shown
         assert "bob's secret" not in registry.log.read_text()
+
+
+class Thief(BaseHTTPRequestHandler):
+    """An upstream that sends the account elsewhere, or gives back what it was shown."""
+
+    realm = ""
+    seen: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        shown = self.headers.get("Authorization", "")
+        self.seen.append(f"{self.headers['Host']} {self.path} {shown}")
+        body = json.dumps({"errors": [{"code": "DENIED", "message": f"you sent {shown}"}]}).encode()
+        self.send_response(403 if shown else 401)
+        if self.realm:
+            self.send_header("WWW-Authenticate", f'Bearer realm="{self.realm}",service="s"')
+        elif not shown:
+            self.send_header("WWW-Authenticate", 'Basic realm="x"')
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def thief() -> Iterator[str]:
+    """Its URL."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Thief)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    Thief.realm = ""
+    Thief.seen.clear()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    "realm",
+    ["http://169.254.169.254/token", "http://127.0.0.2:{port}/token", "http://localhost.example.invalid/token",
+     "file:///etc/passwd", "http://user:word@127.0.0.1:{port}/token", "http://[::ffff:127.0.0.2]:{port}/token"],
+)  # fmt: skip
+def test_a_token_server_elsewhere_is_not_shown_the_account(tmp_path: Path, thief: str, realm: str) -> None:
+    Thief.realm = realm.format(port=thief.rpartition(":")[2])
+    with OnggiRegistry(tmp_path, "--remote-network", "127.0.0.1/32") as running:
+        admin = running.admin
+        admin.ok(
+            "POST", "/api/v1/remotes", {"name": "there", "url": thief, "username": "bob", "password": "hidden word"}
+        )
+        admin.ok("POST", "/api/v1/projects", {"name": "hub"})
+        admin.ok("PUT", "/api/v1/projects/hub/upstream", {"remote": "there"})
+        answer = admin("GET", "/v2/hub/team/app/manifests/v1")
+        assert answer.status in (403, 503)
+        account = basic("bob", "hidden word")
+        assert [asked for asked in Thief.seen if "/token" in asked or account in asked] == []
+        assert b"hidden word" not in answer.body
+
+
+def test_what_an_upstream_gives_back_of_the_account_is_not_shown(tmp_path: Path, thief: str) -> None:
+    """Some echo what they were sent: whoever may pull through the cache would read the account's password."""
+    with OnggiRegistry(tmp_path, "--remote-network", "127.0.0.1/32") as running:
+        admin = running.admin
+        admin.ok(
+            "POST", "/api/v1/remotes", {"name": "there", "url": thief, "username": "bob", "password": "hidden word"}
+        )
+        admin.ok("POST", "/api/v1/projects", {"name": "hub", "public": True})
+        admin.ok("PUT", "/api/v1/projects/hub/upstream", {"remote": "there"})
+        answer = running.anonymous("GET", "/v2/hub/team/app/manifests/v1")
+        assert answer.status == 403
+        account = basic("bob", "hidden word")
+        assert [asked for asked in Thief.seen if account in asked] != []  # it has been shown it
+        assert "you sent Basic (hidden)" in answer.message
+        for text in (answer.body.decode(), running.log.read_text()):
+            assert account.partition(" ")[2] not in text
+            assert "hidden word" not in text
 
 
 def _bearer(tokens: TokenServer, name: str) -> str:

@@ -5,6 +5,7 @@ names as its token server gets the user's password, by the protocol's nature; so
 (https stays https) and no place that the registry could not be itself (see `address`).
 """
 
+import json
 import time
 from base64 import b64encode
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ _TOKEN_LIMIT_BYTES = 512 * 1024
 _CLIENT = "docker"
 """Refresh tokens belong to the client that they were made for; those in people's config.json are of Docker's name."""
 _EARLY_S = 10
+_LEAST_HIDDEN = 4
+"""Characters: what is shorter is in many words by chance."""
 
 
 class RealmRefused(Forbidden):
@@ -74,6 +77,22 @@ class Authorization:
     def forget(self, scopes: Sequence[str]) -> None:
         """A token was not taken: fetch another one next time."""
         self._tokens = {key: token for key, token in self._tokens.items() if key[2] != tuple(scopes)}
+
+    def hidden(self, content: bytes) -> bytes:
+        """A registry's words without the proofs that it was shown: some give back what they were sent.
+
+        Their words are shown to others than this user: in logs, and to whoever pulls through a cache.
+        """
+        credentials = self._credentials
+        proofs = {token.text for token in self._tokens.values()}
+        if credentials:
+            proofs |= {credentials.password, credentials.identity_token, credentials.registry_token}
+            proofs.add(_basic(credentials).partition(" ")[2])
+        for proof in sorted(proofs, key=len, reverse=True):
+            if len(proof) >= _LEAST_HIDDEN:
+                for spelling in (proof, json.dumps(proof)[1:-1]):
+                    content = content.replace(spelling.encode(errors="replace"), b"(hidden)")
+        return content
 
     async def header(self, scopes: Sequence[str], *, offline: bool = False) -> str | None:
         """The `Authorization` header for a request to the endpoint, None for none. Raises Answer, RealmRefused."""
@@ -136,7 +155,8 @@ class Authorization:
                 method, url, tls=tls, allowed=self._endpoint.allowed(url), headers=headers, body=body
             ) as response:
                 if response.status >= HTTPStatus.BAD_REQUEST:
-                    raise answer(response.status, response.reason or "", await read_error(response))
+                    content = self.hidden(await read_error(response))
+                    raise answer(response.status, response.reason or "", content)
                 if response.status != HTTPStatus.OK:
                     raise Misbehaved(f"the token server answers {response.status} {printable(response.reason)}")
                 document = await read_document(response, _TOKEN_LIMIT_BYTES, "the token server's answer")

@@ -48,7 +48,8 @@ class Client:
             ) as response:
                 if response.status != HTTPStatus.OK:
                     challenges = parse_challenges(response.headers.getall("WWW-Authenticate", []))
-                    failure = answer(response.status, response.reason or "", await read_error(response), challenges)
+                    content = self.authorization.hidden(await read_error(response))
+                    failure = answer(response.status, response.reason or "", content, challenges)
                     text = f'Get "{url}": {failure}'
                     raise type(failure)(failure.status, failure.reasons, text)
                 await read_error(response)
@@ -93,7 +94,7 @@ class Client:
                     return
                 challenges = parse_challenges(response.headers.getall("WWW-Authenticate", []))
                 async with self.http.within(method, url):
-                    content = await read_error(response)
+                    content = self.authorization.hidden(await read_error(response))
                 own = origin_of(url) == self.endpoint.origin
                 if response.status == HTTPStatus.UNAUTHORIZED and own and not proven:
                     proven = True

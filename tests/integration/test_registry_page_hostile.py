@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.conditions import until
-from tests.integration.test_registry_page_rights import ROWS
+from tests.integration.test_registry_matrix import PAGE_ROWS
 from tests.integration.test_registry_sessions import Visitor
 from tests.onggi_registry import OnggiRegistry
 from tests.scanned import debian_layer, import_advisories
@@ -101,12 +101,11 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnggiRegistry
 
 
 def _pages() -> list[str]:
-    return [
-        path for _, method, path, _ in ROWS if method == "GET" and "/assets/" not in path and "/download/" not in path
-    ]
+    paths = [row.path for row in PAGE_ROWS if row.method == "GET"]
+    return [path for path in paths if "/assets/" not in path and "/download/" not in path]
 
 
-@pytest.mark.parametrize("path", [*_pages(), "/sign-in", "/nowhere"])
+@pytest.mark.parametrize("path", [*_pages(), "/nowhere"])
 def test_what_strangers_wrote_stays_text(registry: OnggiRegistry, path: str) -> None:
     visitor = Visitor(registry.host)
     assert visitor.sign_in("admin") == 303

@@ -56,14 +56,6 @@ class Connection(RequestHandler):
         elif self._head_timer is None and not self._request_in_progress and not self._messages:
             self._head_timer = asyncio.get_running_loop().call_later(HEAD_DEADLINE_S, self.force_close)
 
-    def handle_error(
-        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
-    ) -> web.StreamResponse:
-        """CONNECT never reaches the app: aiohttp refuses what it expects, and can't repeat it where it is no text."""
-        if isinstance(exc, UnicodeEncodeError):
-            status, exc = 400, None
-        return super().handle_error(request, status, exc, message)
-
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_timer()
         super().connection_lost(exc)

@@ -74,6 +74,19 @@ def test_lists_show_what_may_be_pulled(people: dict[tuple[str, str], Client], wh
     assert (project in [one["name"] for one in ask.ok("GET", "/api/v1/projects").json()]) == sees
 
 
+def test_what_was_pushed_last_is_found_first(registry: OnggiRegistry) -> None:
+    """Of what one may pull."""
+    for number, project in enumerate(("open", "closed", "open")):
+        registry.admin.image(f"{project}/{project}-late", "v1", b"push %d" % number)
+    for ask, wanted in (
+        (registry.admin, ["open/open-late", "closed/closed-late"]),
+        (registry.as_("stranger"), ["open/open-late", "open/app"]),
+    ):
+        found = ask.ok("GET", "/api/v1/search?sort=newest&n=2").json()
+        assert [one["name"] for one in found] == wanted
+    assert registry.admin("GET", "/api/v1/search?sort=size").status == 400
+
+
 def test_a_catalogue_needs_its_own_scope(registry: OnggiRegistry) -> None:
     answer = registry.admin.token("repository:open/app:pull")("GET", "/v2/_catalog")
     assert answer.status == 401

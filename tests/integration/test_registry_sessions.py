@@ -2,12 +2,15 @@
 
 import http.client
 import re
+import ssl
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 
 from tests.onggi_registry import PASSWORD, OnggiRegistry
+from tests.registry import Certificate
 
 HTML = {"Accept": "text/html"}
 
@@ -181,3 +184,33 @@ def test_other_clients_get_json(registry: OnggiRegistry) -> None:
     answer = connection.getresponse()
     assert (answer.status, answer.getheader("Content-Type")) == (404, "application/json")
     connection.close()
+
+
+def test_a_browser_is_asked_for_a_password_by_the_page_alone(registry: OnggiRegistry) -> None:
+    """A challenge would open the browser's own box."""
+    visitor = Visitor(registry.host)
+    for form, status in ({"name": "made"}, 401), (None, 303):
+        method = "GET" if form is None else "POST"
+        answer = visitor(method, "/new-project", form, Origin=visitor.origin)
+        assert answer[0] == status
+        assert "www-authenticate" not in answer[1]
+
+
+def test_by_https_the_cookie_is_this_hosts_alone(tmp_path: Path) -> None:
+    certificate = Certificate(tmp_path / "tls")
+    trusting = ssl.create_default_context(cafile=str(certificate.path))
+    options = ("--tls-cert", str(certificate.path), "--tls-key", str(certificate.key))
+    with OnggiRegistry(tmp_path, *options, context=trusting) as registry:
+        form = urlencode({"name": "admin", "password": PASSWORD}).encode()
+        headers = {"Content-Type": "application/x-www-form-urlencoded", "Origin": f"https://{registry.host}"}
+        cookie = registry.anonymous.ok("POST", "/sign-in", form, headers).headers["set-cookie"]
+        assert cookie.startswith("__Host-onggi-session=")
+        parts = {part.strip().lower() for part in cookie.split(";")[1:]}
+        assert {"secure", "httponly", "samesite=lax", "path=/"} <= parts
+        assert not any(part.startswith("domain") for part in parts)
+        # The name that a page in the clear could set is none here.
+        plain = {"Cookie": cookie.partition(";")[0].replace("__Host-", ""), "Accept": "text/html"}
+        assert registry.anonymous("GET", "/account", None, plain).status == 303
+        assert registry.anonymous("GET", "/account", None, {"Cookie": cookie.partition(";")[0]}).status == 200
+        elsewhere = headers | {"Origin": f"http://{registry.host}"}
+        assert registry.anonymous("POST", "/sign-in", form, elsewhere).status == 403

@@ -94,8 +94,10 @@ class App:
 
     async def _failed(self, request: web.Request, error: Exception) -> web.Response:
         failure = failure_of(error)
-        response = await self._page_of(request, error, failure) or reply_of(failure)
-        if isinstance(error, AuthenticationNeeded):
+        page = await self._page_of(request, error, failure)
+        response = page or reply_of(failure)
+        if page is None and isinstance(error, AuthenticationNeeded):
+            # Not with a page: the browser would ask for a password in a box of its own, which begins no session.
             response.headers["WWW-Authenticate"] = self._challenge(request, error)
         if request.body_exists and not request.content.at_eof():
             response.force_close()  # the rest of its body is not waited for

@@ -1,10 +1,15 @@
-"""GET /api/v1/search, and /v1/search as `docker search` asks. (Docker Registry v1 API, "Search")"""
+"""GET /api/v1/search, and /v1/search as `docker search` asks. (Docker Registry v1 API, "Search")
 
+What is found is sorted by name; by our own call with `?sort=newest` what was pushed last comes first.
+"""
+
+from heapq import nlargest
 from itertools import islice
 from typing import Any
 
 from aiohttp import web
 
+from onggi.errors import InvalidParameter
 from onggi.registry import accounts, search
 from onggi.registry.database import Connection
 from onggi.registry.names import LIBRARY
@@ -22,11 +27,12 @@ class Searching:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    async def _found(self, request: web.Request, n: int) -> list[Any]:
+    async def _found(self, request: web.Request, n: int, *, newest: bool = False) -> list[Any]:
         subject, query = request[SUBJECT], request.query.get("q", "")
 
         def read(connection: Connection) -> list[Any]:
-            return list(islice(search.find(connection, accounts.viewer(connection, subject), query), n))
+            found = search.find(connection, accounts.viewer(connection, subject), query)
+            return nlargest(n, found, key=lambda row: row["updated_at"]) if newest else list(islice(found, n))
 
         return await self._service.database.scan(read)
 
@@ -50,7 +56,10 @@ class Searching:
         })  # fmt: skip
 
     async def ours(self, request: web.Request) -> web.StreamResponse:
-        rows = await self._found(request, number(request, "n", 50, MOST))
+        order = request.query.get("sort", "name")
+        if order not in ("name", "newest"):
+            raise InvalidParameter(f"what is found is sorted by name or newest, not by {order[:40]!a}")
+        rows = await self._found(request, number(request, "n", 50, MOST), newest=order == "newest")
         return json_reply([
             {"name": row["name"], "project": row["project"], "public": bool(row["public"]),
              "description": row["description"], "updated_at": row["updated_at"], "pulls": row["pulls"]}

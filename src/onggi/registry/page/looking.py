@@ -15,6 +15,7 @@ from onggi.registry.scanning.scans import NoBill, NotScanned
 
 TAGS = 50
 FOUND = 100
+RECENT = 5
 _REPOSITORY = "/api/v1/repositories/{name*}/-"
 _MANIFEST = _REPOSITORY + "/manifests/{reference}"
 SEVERITIES = ("critical", "high", "medium", "low", "negligible", "unknown")
@@ -26,7 +27,8 @@ async def home(visit: Visit) -> web.StreamResponse:
     projects = await visit.get("/api/v1/projects", {"n": "1000"})
     if not projects and not visit.subject.known:
         raise AuthenticationNeeded  # nothing here is for everybody
-    return visit.page("home.html", projects=projects)
+    recent = await visit.get("/api/v1/search", {"sort": "newest", "n": str(RECENT)})
+    return visit.page("home.html", projects=projects, recent=recent)
 
 
 async def search(visit: Visit) -> web.StreamResponse:

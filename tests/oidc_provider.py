@@ -8,11 +8,13 @@ with HostileProvider() as provider:
 import base64
 import hashlib
 import json
+import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, parse_qsl, urlsplit
@@ -20,6 +22,7 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from tests.onggi_registry import OnggiRegistry
 from tests.registry import Certificate
 
 CLIENT, SECRET = "registry", "s3cret of the/client"
@@ -149,3 +152,22 @@ class HostileProvider(ThreadingHTTPServer):
         said = {name: value for name, value in claims.items() if value is not None}
         return {"access_token": "access", "token_type": "Bearer",
                 "id_token": jwt.encode(said, self.key, "RS256", {"kid": self.key_name})}  # fmt: skip
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+def registry_at(directory: Path, issuer: str, client: str, secret: str, *more: str) -> OnggiRegistry:
+    """One that is reached by the address that it is told it has: the provider sends people back there."""
+    file = directory / "client-secret"
+    file.touch(mode=0o600)
+    file.write_text(secret + "\n")
+    host = f"127.0.0.1:{free_port()}"
+    registry = OnggiRegistry(
+        directory, "--url", f"http://{host}", "--oidc-issuer", issuer, "--oidc-client-id", client,
+        "--oidc-client-secret-file", str(file), *more,
+    )  # fmt: skip
+    registry.host = host
+    return registry

@@ -34,6 +34,8 @@ class Answer:
     status: int
     headers: dict[str, str]
     body: bytes
+    cookies: tuple[str, ...] = ()
+    """Each Set-Cookie: there may be several."""
 
     def json(self) -> Any:
         return json.loads(self.body)
@@ -72,7 +74,8 @@ class Client:
         try:
             connection.request(method, path, body, sent | (headers or {}))
             got = connection.getresponse()
-            return Answer(got.status, {key.lower(): text for key, text in got.getheaders()}, got.read())
+            headers = {key.lower(): text for key, text in got.getheaders()}
+            return Answer(got.status, headers, got.read(), tuple(got.headers.get_all("set-cookie", [])))
         finally:
             connection.close()
 

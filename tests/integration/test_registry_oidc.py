@@ -1,7 +1,6 @@
 """Signing in at an OpenID Connect provider: at one that others wrote, and at one that lies."""
 
 import asyncio
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
@@ -21,7 +20,7 @@ from onggi.registry.oidc.fetching import ProviderFailed
 from onggi.registry.oidc.id_token import TokenRefused
 from onggi.registry.oidc.provider import Provider
 from onggi.registry.settings import Oidc
-from tests.oidc_provider import CLIENT, SECRET, HostileProvider, Reply
+from tests.oidc_provider import CLIENT, SECRET, HostileProvider, Reply, registry_at
 from tests.onggi_registry import PASSWORD, Answer, Client, OnggiRegistry, basic
 from tests.peers import Docker, peer_socket
 from tests.registry import Certificate
@@ -29,28 +28,9 @@ from tests.registry import Certificate
 JSON = {"Content-Type": "application/json"}
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
-
-
-def registry_at(directory: Path, issuer: str, client: str, secret: str, *more: str) -> OnggiRegistry:
-    """One that is reached by the address that it is told it has: the provider sends people back there."""
-    file = directory / "client-secret"
-    file.touch(mode=0o600)
-    file.write_text(secret + "\n")
-    host = f"127.0.0.1:{free_port()}"
-    registry = OnggiRegistry(
-        directory, "--url", f"http://{host}", "--oidc-issuer", issuer, "--oidc-client-id", client,
-        "--oidc-client-secret-file", str(file), *more,
-    )  # fmt: skip
-    registry.host = host
-    return registry
-
-
 @dataclass
 class Browser:
-    """Keeps the one cookie, goes where it is sent."""
+    """Keeps cookies, goes where it is sent."""
 
     ask: Client
     cookies: dict[str, str] = field(default_factory=dict)
@@ -58,8 +38,8 @@ class Browser:
     def get(self, path: str, **headers: str) -> Answer:
         cookie = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         answer = self.ask("GET", path, None, ({"Cookie": cookie} if cookie else {}) | headers)
-        for name, morsel in SimpleCookie(answer.headers.get("set-cookie", "")).items():
-            self.cookies[name] = morsel.value
+        for header in answer.cookies:
+            self.cookies |= {name: morsel.value for name, morsel in SimpleCookie(header).items()}
         return answer
 
     def begin(self) -> str:
@@ -168,7 +148,37 @@ def test_a_person_signs_in_twice_and_is_the_same(
     for good in (secret, other):
         assert registry.as_(name, good).ok("GET", "/api/v1/user").json()["name"] == name
     seen = registry.admin.ok("GET", "/api/v1/audit").json()
-    assert sorted(entry["action"] for entry in seen if entry["actor"] == name) == ["create user", "sign in", "sign in"]
+    assert sorted(entry["action"] for entry in seen if entry["actor"] == name) == [
+        "create CLI secret", "create CLI secret", "create user", "sign in", "sign in",
+    ]  # fmt: skip
+
+
+def test_what_the_page_begins_ends_with_a_session_there(
+    registry: OnggiRegistry, provider: HostileProvider, browser: Browser
+) -> None:
+    """And with no secret; only at this site, whatever the link said, and in place of whoever was signed in."""
+    ended: set[str] = set()
+    for asked, led in (
+        ("/search?q=%C3%A9", "/search?q=%C3%A9"), ("//evil.example", "/"), ("https://evil.example/", "/"),
+        ("/" + "a" * 1000, "/"), ("/sign-out", "/"),
+    ):  # fmt: skip
+        location = browser.get(f"/oidc/login?{urlencode({'next': asked})}").headers["location"]
+        answer = browser.back(location, code=provider.code_for(location))
+        assert (answer.status, answer.headers["location"]) == (303, led)
+        assert answer.headers["cache-control"] == "no-store"
+        assert b"onggi_" not in answer.body
+        assert browser.cookies["onggi-oidc"] == ""
+        assert browser.get("/account").status == 200
+        for token in ended:
+            assert registry.anonymous("GET", "/account", None, {"Cookie": f"onggi-session={token}"}).status == 401
+        ended.add(browser.cookies["onggi-session"])
+    assert len(ended) == 5
+    assert registry.anonymous("GET", "/api/v1/user", None, {"Cookie": f"onggi-session={ended.pop()}"}).status == 401
+    registry.admin.ok("PATCH", "/api/v1/users/alice", {"disabled": True})
+    assert browser.get("/account").status == 401
+    location = browser.get("/oidc/login?next=/account").headers["location"]
+    assert browser.back(location, code=provider.code_for(location)).status == 403
+    registry.admin.ok("PATCH", "/api/v1/users/alice", {"disabled": False})
 
 
 def test_the_cookie_is_for_this_browser_alone(browser: Browser) -> None:

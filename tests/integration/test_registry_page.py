@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import oidc_provider_mock
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser import DESKTOP, PHONE, accessible, browser, picture
+from tests.oidc_provider import registry_at
 from tests.onggi_registry import PASSWORD, OnggiRegistry
 from tests.scanned import debian_layer, import_advisories, tracker
 
@@ -111,6 +113,7 @@ def test_the_first_sign_in(chromium: Browser, tmp_path: Path) -> None:
             page.goto(f"http://{registry.host}/")
             expect(page.get_by_role("heading", name="Projects")).to_be_visible()  # `library` is for everybody
             page.get_by_role("link", name="Sign in").click()
+            expect(page.get_by_text("Nobody has signed in here yet")).to_be_visible()
             picture(page, "sign-in")
             accessible(page)
             page.get_by_label("Name").fill("admin")
@@ -333,3 +336,39 @@ def test_signing_out_ends_the_session_for_good(seen: Seen) -> None:
     seen.context.add_cookies([{"name": "onggi-session", "value": token, "url": f"http://{seen.registry.host}"}])
     seen.go("/account")
     expect(seen.page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_signing_in_elsewhere(chromium: Browser, tmp_path: Path) -> None:
+    """At a provider of others, to where one wanted to go; without a password here, and with a secret for docker."""
+    lee = oidc_provider_mock.User(sub="7", claims={"preferred_username": "lee", "email": "lee@example.com"})
+    with oidc_provider_mock.run_server_in_thread(require_nonce=True, user_claims=[lee]) as server:
+        with (
+            registry_at(tmp_path, f"http://localhost:{server.server_port}", "registry", "secret") as registry,
+            chromium.new_context(locale="en-US", viewport=DESKTOP) as context,
+        ):
+            context.route(re.compile("^https:"), lambda asked: asked.abort())  # the provider's stylesheet is elsewhere
+            page = context.new_page()
+            page.goto(f"http://{registry.host}/account")
+            accessible(page)
+            page.get_by_role("link", name="Sign in at your organisation").click()
+            page.get_by_placeholder("sub").fill("7")
+            page.get_by_role("button", name="Authorize", exact=True).click()
+            expect(page.get_by_role("heading", name="lee", level=1)).to_be_visible()
+            expect(page).to_have_url(f"http://{registry.host}/account")
+            expect(page.get_by_text("You have none here")).to_be_visible()
+            accessible(page)
+            picture(page, "account")
+            page.get_by_label("What is it for?").fill("laptop")
+            page.get_by_role("button", name="Make a secret").click()
+            secret = page.locator(".secret code").inner_text()
+            assert registry.as_("lee", secret).ok("GET", "/api/v1/user").json()["name"] == "lee"
+            page.goto(f"http://{registry.host}/oidc/callback?state=of-somebody-else&code=x")
+            expect(page.get_by_role("heading", name="Something went wrong")).to_be_visible()
+            expect(page.get_by_text("This is not the answer to a log-in")).to_be_visible()
+            page.get_by_role("button", name="Sign out").click()
+            registry.admin.ok("PATCH", "/api/v1/users/lee", {"disabled": True})
+            page.get_by_role("link", name="Sign in at your organisation").click()
+            page.get_by_placeholder("sub").fill("7")
+            page.get_by_role("button", name="Authorize", exact=True).click()
+            expect(page.get_by_text("The account lee is disabled")).to_be_visible()
+            expect(page.get_by_role("button", name="Sign out")).to_have_count(0)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from aiohttp import web
 
@@ -33,6 +33,8 @@ from onggi.registry.upstream.cache import Cache
 T = TypeVar("T")
 PullGate = Callable[[Subject, str, Stored], Awaitable[str]]
 """(who, repository, the manifest that is about to be given out) → a warning that goes with it, or """ ""
+BeginSession = Callable[[web.Request, Any, str], Awaitable[web.StreamResponse]]
+"""(the request, the row of the user who has signed in, a path of the page to go on at)"""
 ShowFailure = Callable[[web.Request, Exception, Failure], Awaitable[web.Response | None]]
 TOKEN_KEY = "token-key"
 THREADS = 16
@@ -63,6 +65,8 @@ class Service:
         """Asked before a manifest is given out by GET; each may raise Forbidden with the rule and the reason, or warn."""
         self.show_failure: ShowFailure | None = None
         """How a browser is told of a failure: set by the page. None of it: the client is no browser, and gets JSON."""
+        self.begin_session: BeginSession | None = None
+        """How a browser is signed in that the page has sent to sign in elsewhere: set by the page."""
         self.account_throttle = Throttle(free=5)
         self.address_throttle = Throttle(free=30)
         self.sign_ins = Turns(most=1000)

@@ -88,6 +88,17 @@ def count(connection: Connection) -> int:
     return int(connection.execute("SELECT COUNT(*) AS count FROM users").fetchone()["count"])
 
 
+def none_has_signed_in(connection: Connection) -> bool:
+    """True for a registry that nobody has used yet."""
+    return connection.execute("SELECT 1 FROM users WHERE signed_in_at != '' LIMIT 1").fetchone() is None
+
+
+def has_password(connection: Connection, user_id: int) -> bool:
+    """False for who signs in elsewhere only."""
+    row = connection.execute("SELECT 1 FROM users WHERE id = ? AND password_hash != ''", (user_id,)).fetchone()
+    return row is not None
+
+
 def check_not_last_administrator(connection: Connection, user_id: int) -> None:
     """Raises LastAdministrator when nobody else who can sign in administers the registry."""
     row = connection.execute(

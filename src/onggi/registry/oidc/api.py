@@ -1,7 +1,8 @@
 """Signing in by a browser: /oidc/login sends it to the provider, /oidc/callback takes it back.
 
-GET /oidc/login       → 302 to the provider, with a cookie
-GET /oidc/callback    → who one is here, and a CLI secret for programs, once
+GET /oidc/login              → 302 to the provider, with a cookie
+GET /oidc/login?next=PATH    → likewise, begun by the page
+GET /oidc/callback           → to PATH, signed in at the page; without one: who one is here, and a CLI secret, once
 …/api/v1/users/NAME/identities      who is linked to whom (administrators)
 """
 
@@ -16,7 +17,7 @@ from onggi.registry import audit, cli_secrets, users
 from onggi.registry.audit import Actor, Outcome
 from onggi.registry.database import Connection
 from onggi.registry.oidc import attempts, identities
-from onggi.registry.oidc.attempts import AttemptLost
+from onggi.registry.oidc.attempts import Attempt, AttemptLost
 from onggi.registry.oidc.provider import Metadata, Provider
 from onggi.registry.permissions import ANONYMOUS, Action, Subject
 from onggi.registry.requests import ADDRESS, actor, body, json_reply
@@ -28,6 +29,9 @@ from onggi.registry.throttle import neighbourhood
 CALLBACK = "/oidc/callback"
 _HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 MOST_CODE = 4096
+SECRET_NAME = "signed in by browser"
+_MOST_NEXT = 1000
+"""Bytes: it travels in a cookie. What is longer leads to the first page."""
 
 
 class ProviderRefused(Forbidden):
@@ -68,11 +72,14 @@ class SignIn:
         return self._key
 
     async def login(self, request: web.Request) -> web.StreamResponse:
-        """Not for links of other sites: the provider may answer without a question, and the way ends with a new secret."""
+        """Not for links of other sites: the provider may ask nothing, and the way ends with a secret or a session."""
         if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
             raise Forbidden("another site has sent you here: open this address yourself to sign in")
         metadata = await self._provider.metadata()
-        attempt, cookie = attempts.begin(await self._attempt_key())
+        then = request.query.get("next", "") if self._service.begin_session is not None else ""
+        if len(then.encode(errors="replace")) > _MOST_NEXT:
+            then = "/"
+        attempt, cookie = attempts.begin(await self._attempt_key(), then)
         url = URL(metadata.authorization_endpoint).update_query({
             "response_type": "code", "client_id": self._settings.client_id, "redirect_uri": self._redirect_uri,
             "scope": self._settings.scope, "state": attempt.state, "nonce": attempt.nonce,
@@ -88,7 +95,7 @@ class SignIn:
         throttle, place = self._service.address_throttle, neighbourhood(request[ADDRESS])
         throttle.check(place)
         try:
-            row, secret = await self._finish(request)
+            attempt, row = await self._finish(request)
         except Unavailable:
             raise  # nobody's fault here
         except OnggiError as error:
@@ -100,12 +107,17 @@ class SignIn:
                                                 details={"issuer": self._settings.issuer, "why": why[:300]})
             )  # fmt: skip
             raise
-        response = web.Response(text=self._told(row, secret), headers=_HEADERS)
+        response: web.StreamResponse
+        if attempt.then and self._service.begin_session is not None:
+            response = await self._service.begin_session(request, row, attempt.then)
+            response.headers.update(_HEADERS)
+        else:
+            response = web.Response(text=self._told(row, await self._new_secret(request, row)), headers=_HEADERS)
         response.del_cookie(self._cookie, path="/", secure=self._secure, httponly=True, samesite="Lax")
         return response
 
-    async def _finish(self, request: web.Request) -> tuple[Any, str]:
-        """The user's row and a new CLI secret. Raises what of the log-in was not right."""
+    async def _finish(self, request: web.Request) -> tuple[Attempt, Any]:
+        """What this is the end of, and the user's row. Raises what of the log-in was not right."""
         query, service = request.query, self._service
         attempt = attempts.resume(
             await self._attempt_key(), request.cookies.get(self._cookie, ""), query.get("state", "")
@@ -120,14 +132,21 @@ class SignIn:
         claims = await self._provider.claims(code, attempt, self._redirect_uri)
         person = identities.person(self._settings, claims)
 
-        def enter(connection: Connection) -> tuple[Any, str]:
+        def enter(connection: Connection) -> Any:
             row = identities.sign_in(connection, self._settings, person, request[ADDRESS])
-            secret_row, secret = cli_secrets.create(connection, row["id"], "signed in by browser")
-            audit.record(connection, Actor(row["name"], request[ADDRESS]), "sign in",
-                         details={"issuer": person.issuer, "cli_secret": secret_row["id"]})  # fmt: skip
-            return row, secret
+            audit.record(connection, Actor(row["name"], request[ADDRESS]), "sign in", details={"issuer": person.issuer})
+            return row
 
-        return await service.database.write(enter)
+        return attempt, await service.database.write(enter)
+
+    async def _new_secret(self, request: web.Request, row: Any) -> str:
+        def make(connection: Connection) -> str:
+            secret_row, secret = cli_secrets.create(connection, row["id"], SECRET_NAME)
+            audit.record(connection, Actor(row["name"], request[ADDRESS]), "create CLI secret", subject=SECRET_NAME,
+                         details={"expires_at": secret_row["expires_at"]})  # fmt: skip
+            return secret
+
+        return await self._service.database.write(make)
 
     def _told(self, row: Any, secret: str) -> str:
         host = self._service.settings.url.partition("://")[2]

@@ -1,6 +1,6 @@
 """One log-in on its way to the provider and back. It lives in a cookie of the browser that began it.
 
-    SEED.EXPIRES.MAC         EXPIRES in seconds since 1970, MAC under a key of this registry
+    SEED.EXPIRES.THEN.MAC    EXPIRES in seconds since 1970, MAC under a key of this registry, THEN in base64url
 
 State, nonce and PKCE verifier are derived from the seed under the same key: none of them is in the browser, any node
 can take the log-in up, and beginning one writes nothing, so nobody can fill the database with them. Which came back is
@@ -48,6 +48,8 @@ class Attempt:
     """43 characters. (RFC 7636, 4.1)"""
     expires: int
     """Seconds since 1970."""
+    then: str = ""
+    """Where the page wants to go on, if it was the page that began."""
 
     @property
     def challenge(self) -> str:
@@ -60,20 +62,20 @@ def key(connection: Connection) -> bytes:
     return settings_store.get_or_make(connection, _KEY, lambda: secrets.token_bytes(32))
 
 
-def begin(key: bytes) -> tuple[Attempt, str]:
-    """A new one, and the cookie that remembers it."""
+def begin(key: bytes, then: str = "") -> tuple[Attempt, str]:
+    """A new one, and the cookie that remembers it: 4 bytes for 3 of `then`, and 130 more."""
     seed, expires = passwords.new_secret(), int(time.time()) + LIFETIME_S
-    head = f"{seed}.{expires}"
-    return _derive(key, seed, expires), f"{head}.{_mac(key, 'cookie', head)}"
+    head = f"{seed}.{expires}.{_text(then.encode(errors='replace'))}"
+    return _derive(key, seed, expires, then), f"{head}.{_mac(key, 'attempt', head)}"
 
 
 def resume(key: bytes, cookie: str, state: str) -> Attempt:
     """The one that `cookie` remembers, if the answer with `state` is its own. Raises AttemptLost."""
     head, _, mac = cookie.rpartition(".")
-    if not hmac.compare_digest(_mac(key, "cookie", head).encode(), mac.encode(errors="replace")):
+    if not hmac.compare_digest(_mac(key, "attempt", head).encode(), mac.encode(errors="replace")):
         raise AttemptLost
-    seed, _, expires = head.partition(".")
-    attempt = _derive(key, seed, int(expires))  # ours, so it is a number
+    seed, expires, then = head.split(".")  # ours, so they are three, and as `begin` wrote them
+    attempt = _derive(key, seed, int(expires), _bytes(then).decode())
     if not hmac.compare_digest(attempt.state.encode(), state.encode(errors="replace")) or attempt.expires < time.time():
         raise AttemptLost
     return attempt
@@ -91,8 +93,8 @@ def use(connection: Connection, attempt: Attempt) -> None:
         raise AttemptUsed
 
 
-def _derive(key: bytes, seed: str, expires: int) -> Attempt:
-    return Attempt(_mac(key, "state", seed), _mac(key, "nonce", seed), _mac(key, "verifier", seed), expires)
+def _derive(key: bytes, seed: str, expires: int, then: str) -> Attempt:
+    return Attempt(_mac(key, "state", seed), _mac(key, "nonce", seed), _mac(key, "verifier", seed), expires, then)
 
 
 def _mac(key: bytes, purpose: str, text: str) -> str:
@@ -101,3 +103,7 @@ def _mac(key: bytes, purpose: str, text: str) -> str:
 
 def _text(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _bytes(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

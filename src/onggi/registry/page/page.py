@@ -1,6 +1,7 @@
 """The feature: every page's route. It is installed last, for it asks the routes of all others."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from aiohttp import web
 
@@ -15,6 +16,7 @@ from onggi.registry.service import Service
 def install(service: Service, routes: Sequence[Route]) -> list[Route]:
     site = Site(service, Api(service, routes))
     service.show_failure = site.failed
+    service.begin_session = partial(signing_in.arrive, site)
 
     async def asset(request: web.Request) -> web.StreamResponse:
         found = site.renderer.asset(request.match_info["file"])

@@ -5,17 +5,19 @@ from typing import Any
 
 from aiohttp import web
 
-from onggi.registry import audit
+from onggi.registry import audit, users
 from onggi.registry.authentication import BadCredentials, sign_in
 from onggi.registry.database import Connection
 from onggi.registry.page import sessions, words
 from onggi.registry.page.rendering import THEME, THEMES
 from onggi.registry.page.visit import SESSION, Form, Site, Visit, cookie_name, see_other
 from onggi.registry.permissions import AuthenticationNeeded
-from onggi.registry.requests import ADDRESS, BASE, actor
+from onggi.registry.requests import ADDRESS, BASE, SUBJECT, actor
 from onggi.registry.route import Route
 
 _YEAR_S = 365 * 86400
+CHOOSE = "/account?told=choose"
+"""Where a one-time password leads."""
 
 
 def local(path: str) -> str:
@@ -46,13 +48,23 @@ async def begin(site: Site, request: web.Request, user_id: int, then: str) -> we
     return response
 
 
+async def arrive(site: Site, request: web.Request, row: Any, then: str) -> web.Response:
+    """Take up a user whom another place has signed in. `then` came with a link: it is looked at again."""
+    request[SUBJECT] = await site.who(request)
+    subject = users.subject_of(row)
+    return await begin(site, request, subject.id, CHOOSE if subject.must_change_password else local(then))
+
+
 # Signing in and out
 
 
 async def form(visit: Visit) -> web.StreamResponse:
     if visit.subject.known and not visit.problem:
         return see_other(local(visit.query("next")))
-    return visit.page("sign_in.html", next=local(visit.typed.get("next", "") or visit.query("next")))
+    return visit.page(
+        "sign_in.html", next=local(visit.typed.get("next", "") or visit.query("next")),
+        new=await visit.site.service.read(users.none_has_signed_in),
+    )  # fmt: skip
 
 
 async def enter(visit: Visit, form: Form) -> web.StreamResponse:
@@ -60,7 +72,7 @@ async def enter(visit: Visit, form: Form) -> web.StreamResponse:
     if "+" in name:
         raise BadCredentials  # robots have no business here
     subject = await sign_in(visit.site.service, name, form.get("password", ""), request[ADDRESS], by_secret=False)
-    then = "/account?told=choose" if subject.must_change_password else local(form.get("next", ""))
+    then = CHOOSE if subject.must_change_password else local(form.get("next", ""))
     return await begin(visit.site, request, subject.id, then)
 
 
@@ -84,10 +96,12 @@ def _need(visit: Visit) -> int:
 
 async def account(visit: Visit, secret: Mapping[str, Any] | None = None) -> web.StreamResponse:
     user_id, token = _need(visit), visit.request[SESSION]
-    rows = await visit.site.service.read(lambda connection: sessions.of_user(connection, user_id))
+    rows, by_password = await visit.site.service.read(
+        lambda connection: (sessions.of_user(connection, user_id), users.has_password(connection, user_id))
+    )
     current = sessions.hash_of(token)
     return visit.page(
-        "account.html", secret=secret, must_change=visit.subject.must_change_password,
+        "account.html", secret=secret, must_change=visit.subject.must_change_password, by_password=by_password,
         secrets=[] if visit.subject.must_change_password else await visit.get("/api/v1/user/cli-secrets"),
         sessions=[{"address": row["address"], "agent": row["agent"], "created_at": row["created_at"],
                    "seen_at": row["seen_at"], "current": row["token_hash"] == current} for row in rows],

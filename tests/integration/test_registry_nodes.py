@@ -226,6 +226,8 @@ def test_what_holds_on_sqlite_holds_on_postgresql(server: Postgres, tmp_path: Pa
     names = (
         (
             "cache",
+            "fuzz",
+            "matrix",
             "oidc",
             "operation",
             "replication",

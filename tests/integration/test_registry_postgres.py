@@ -155,7 +155,12 @@ def test_who_waits_for_a_server_that_is_away_is_told_soon(server: Postgres, monk
                     await look(lambda connection: settings_store.get(connection, "count"))
         finally:
             await asyncio.to_thread(server.start)
-        monkeypatch.setattr(postgres, "_AWAY_S", 0.0)
+        given_up_at = database._away._given_up_at
+        assert given_up_at is not None
+        for number, back in enumerate((database.scan, database.read, database.write)):
+            database._away._given_up_at = given_up_at - 3600.0  # long ago: whoever comes tries
+            await back(lambda connection: settings_store.get(connection, "count"))
+            assert database._away._given_up_at is None, number
         assert await database.write(add_one) == 2
 
     walk(work, PostgresDatabase(server.address("away")))

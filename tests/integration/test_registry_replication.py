@@ -262,6 +262,32 @@ def test_a_remote_that_fails_is_tried_again(here: OnggiRegistry, plain: Registry
         assert last["outcomes"] == {"failed": 2, "copied": 1}
 
 
+def test_a_rule_that_is_deleted_while_it_runs_ends(here: OnggiRegistry, other: OnggiRegistry, project: str) -> None:
+    """What is on its way arrives, nothing else does, and nothing breaks."""
+    other.make_project(project)
+    known, going_on = len(here.log.read_text()), threading.Event()
+    with Before(other.host) as slow:
+        account = {"username": "admin", "password": "a fine password"}
+        here.admin.ok("POST", "/api/v1/remotes", {"name": "slow", "url": slow.url, **account})
+        path = rule(here, project, remote="slow")
+        for tag in ("v1", "v2"):
+            here.admin.image(f"{project}/app", tag, tag.encode())
+        slow.on("PUT", "/manifests/", hold=going_on)
+        number = here.admin.ok("POST", f"{path}/runs", {}).json()["id"]
+        assert slow.halfway.wait(60)
+        here.admin.ok("DELETE", path)
+        going_on.set()
+        until(lambda: job_state(here, f"run {number}") == "done", "the run's job ends")
+    assert [bool(digest_at(other.admin, f"{project}/app", tag)) for tag in ("v1", "v2")] == [True, False]
+    assert "Traceback" not in here.log.read_text()[known:]
+
+
+def job_state(registry: OnggiRegistry, subject: str) -> str:
+    return next(
+        job["state"] for job in registry.admin.ok("GET", "/api/v1/jobs?n=500").json() if job["subject"] == subject
+    )
+
+
 @pytest.mark.parametrize("direction", ["push", "pull"])
 def test_kill_9_in_the_midst(tmp_path: Path, plain: Registry, direction: str) -> None:
     """The run goes on when the registry is back (with PostgreSQL: when the lease ends); what was copied is not copied again."""

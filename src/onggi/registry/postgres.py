@@ -273,6 +273,7 @@ class PostgresDatabase:
                 connection = self._connect(reading=True)
             except psycopg.OperationalError as error:
                 raise self._away.given_up() from error
+            self._away.is_back()
             with connection:
                 return self._look(work, connection)
 

@@ -38,6 +38,10 @@ class Incomplete(OnggiError):
     """Some images were not copied: again, later."""
 
 
+class _RuleGone(Exception):
+    """The rule was deleted while it ran, and its run with it: nobody wants the rest."""
+
+
 class CatalogueNeeded(OnggiError):
     def __init__(self, namespace: str, error: OnggiError) -> None:
         super().__init__(
@@ -72,6 +76,8 @@ class Runs:
             return
         try:
             failed, wait_s = await _Work(self._service, rule, run, self._count).all()
+        except _RuleGone:
+            return
         except OnggiError as error:
             last = job.attempt >= ATTEMPTS
             await self._finish(run, State.FAILED if last else State.WAITING, str(error))
@@ -147,16 +153,19 @@ class _Work:
         rule, service = self._rule, self._service
         self._count(rule, outcome, size_bytes)
 
-        def write(connection: Connection) -> None:
-            runs.note(connection, self._run, repository, tag, digest, outcome, size_bytes, error)
+        def write(connection: Connection) -> bool:
+            if not runs.note(connection, self._run, repository, tag, digest, outcome, size_bytes, error):
+                return False
             if outcome in (Outcome.COPIED, Outcome.DELETED, Outcome.FAILED):
                 details = {"rule": rule.name, "direction": rule.direction.value, "remote": rule.remote.name,
                            "outcome": outcome.value, "bytes": size_bytes}  # fmt: skip
                 service.events.publish(connection, Event(
                     EventKind.REPLICATION, repository, rule.actor.name, tag, digest, details | ({"error": error} if error else {})
                 ))  # fmt: skip
+            return True
 
-        await service.write(write)
+        if not await service.write(write):
+            raise _RuleGone
 
     # One image
 

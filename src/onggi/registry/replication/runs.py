@@ -132,13 +132,16 @@ def finish(connection: Connection, run: Run, state: State, error: str = "") -> N
 def note(
     connection: Connection, run: Run, repository: str, reference: str, digest: str, outcome: Outcome, size_bytes: int = 0,
     error: str = "",
-) -> None:  # fmt: skip
-    """What came of one image."""
+) -> bool:  # fmt: skip
+    """What came of one image. False when the run went with its rule."""
+    if connection.execute("SELECT 1 FROM replication_runs WHERE id = ?", (run.id,)).fetchone() is None:
+        return False
     connection.execute(
         "INSERT INTO replication_items (run_id, at, repository, reference, digest, outcome, bytes, error)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (run.id, clock.stamp(), repository, reference, digest, outcome, size_bytes, error[:2000]),
     )
+    return True
 
 
 def listing(connection: Connection, rule: Rule, before: int, most: int) -> list[dict[str, Any]]:

@@ -283,9 +283,8 @@ def test_a_rule_that_is_deleted_while_it_runs_ends(here: OnggiRegistry, other: O
 
 
 def job_state(registry: OnggiRegistry, subject: str) -> str:
-    return next(
-        job["state"] for job in registry.admin.ok("GET", "/api/v1/jobs?n=500").json() if job["subject"] == subject
-    )
+    jobs = registry.admin.ok("GET", "/api/v1/jobs?n=500").json()
+    return str(next(job["state"] for job in jobs if job["subject"] == subject))
 
 
 @pytest.mark.parametrize("direction", ["push", "pull"])

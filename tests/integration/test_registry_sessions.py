@@ -146,9 +146,16 @@ def test_signing_in_gives_a_new_session_and_ends_the_one_that_was(registry: Ongg
 
 def test_guesses_are_throttled_as_those_of_clients_are(registry: OnggiRegistry) -> None:
     registry.user("guessed")
-    statuses = [Visitor(registry.host).sign_in("guessed", f"wrong {number}") for number in range(8)]
-    assert statuses[0] == 401
-    assert statuses[-1] == 429
+    visitor = Visitor(registry.host)
+    tries = [
+        visitor("POST", "/sign-in", {"name": "guessed", "password": f"wrong {number}"}, Origin=visitor.origin)
+        for number in range(8)
+    ]
+    assert tries[0][0] == 401
+    status, headers, text = tries[-1]
+    assert status == 429
+    assert int(headers["retry-after"]) > 0
+    assert "Too many failed attempts" in text
 
 
 def test_robots_and_cli_secrets_open_no_page(registry: OnggiRegistry) -> None:
@@ -176,6 +183,15 @@ def test_who_sees_nothing_of_a_project_is_told_nothing_of_it(registry: OnggiRegi
         assert there[2].replace("secret", "nosuch") == nowhere[2]
     there, nowhere = henry("GET", "/repositories/secret/app"), henry("GET", "/repositories/nosuch/app")
     assert there[2].replace("secret/", "nosuch/") == nowhere[2]
+
+
+def test_who_asks_for_the_head_alone_gets_it(registry: OnggiRegistry, admin: Visitor) -> None:
+    """As monitors do."""
+    status, headers, text = admin("HEAD", "/projects/library")
+    assert (status, text) == (200, "")
+    assert int(headers["content-length"]) > 0
+    assert admin("HEAD", "/nothing")[0] == 404
+    assert admin("HEAD", "/sign-out")[0] == 405
 
 
 def test_other_clients_get_json(registry: OnggiRegistry) -> None:

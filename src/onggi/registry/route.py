@@ -54,7 +54,10 @@ class Table:
                 self._patterns.setdefault(_first(route.path), []).append((compile_path(route.path), route))
 
     def find(self, method: str, path: str) -> Found | set[str]:
-        """The route of `path`; or, where there is none for `method`, the methods that there are."""
+        """The route of `path`; or, where there is none for `method`, the methods that there are.
+
+        HEAD is GET without the body, where it has no route of its own. (RFC 9110, 9.3.2)
+        """
         methods = self._literal.get(path, {})
         if method in methods:
             return Found(methods[method], {})
@@ -65,7 +68,7 @@ class Table:
                 if route.method == method:
                     return Found(route, match.groupdict())
                 others.add(route.method)
-        return others
+        return self.find("GET", path) if method == "HEAD" and "GET" in others else others
 
 
 def _first(path: str) -> str:

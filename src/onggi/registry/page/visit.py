@@ -81,9 +81,11 @@ class Site:
                     raise
                 visit.problem, visit.typed, visit.status = str(error), form, status_of(error)
                 try:
-                    return await back(visit)
+                    shown = await back(visit)
                 except OnggiError:
                     raise error from None  # the form's page is not to be had either: the first reason is the right one
+                shown.headers.update(getattr(error, "headers", {}))  # when to try again
+                return shown
 
         return Route("POST", path, handle, action, authenticate=self.who)
 

@@ -10,7 +10,7 @@ from tests.docker_recording import HELP
 
 DOCKER = reference(HELP)
 OURS = {"context create", "context update", "system df"}  # name the product in their text
-ADDED = {"image verify"}  # Docker has no such command
+ADDED = {"auto-update", "image verify"}  # Docker has no such command
 EXTENDED = {"container logs": "--clear"}  # nor such an option
 
 

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from onggi.api import (
     attach,
+    auto_update,
     containers,
     copying,
     disk_usage,
@@ -57,6 +58,7 @@ _RESOURCES = (
     pull,
     volumes,
     unoffered,
+    auto_update,
     verify,
 )
 """Add a resource's module here."""

@@ -64,7 +64,8 @@ def _unix(path: Path, group: str) -> socket.socket:
     return listener
 
 
-def _tcp(address: str) -> socket.socket:
+def tcp(address: str) -> socket.socket:
+    """Listen on HOST:PORT. Raises InvalidParameter, System."""
     host, colon, port = address.rpartition(":")
     if not colon or not (port.isascii() and port.isdigit()):
         raise InvalidParameter(f'invalid address "tcp://{address}": HOST:PORT is expected')
@@ -110,7 +111,7 @@ def listeners(hosts: Sequence[str], group: str) -> list[socket.socket]:
             if scheme == "unix" and address:
                 opened.append(_unix(Path(address), group))
             elif scheme == "tcp":
-                opened.append(_tcp(address))
+                opened.append(tcp(address))
             elif scheme == "fd":
                 opened.extend(_handed_over())
             else:

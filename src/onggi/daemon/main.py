@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from onggi.daemon import doctor, listen
 from onggi.daemon.options import Configuration, read
@@ -23,6 +23,8 @@ from onggi.errors import Conflict, InvalidParameter, OnggiError, System
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from onggi.engine.settings import Settings
 
 log = logging.getLogger("onggi.daemon")
 _YOUNG = 10_000
@@ -79,11 +81,28 @@ def _report(ready_fd: int | None, text: str) -> None:
             notify.send(b"READY=1")
 
 
+class _Hooks(NamedTuple):
+    """What takes webhooks: ready before the engine is, so that what is wrong with it is a refusal to start."""
+
+    socket: socket.socket
+    secrets: list[str]
+
+
+def _webhook_listener(settings: "Settings") -> _Hooks | None:
+    from onggi.engine.auto_update.webhook import read_secrets
+
+    if not settings.auto_update_listen:
+        return None
+    secrets = read_secrets(Path(settings.auto_update_secret_file))
+    return _Hooks(listen.tcp(settings.auto_update_listen), secrets)
+
+
 async def _serve(configuration: Configuration) -> None:
     from aiohttp import web
 
     from onggi.api.app import make_app
     from onggi.api.server import ApiRunner
+    from onggi.engine.auto_update.webhook import Webhook
     from onggi.engine.engine import Engine
 
     stop = asyncio.Event()
@@ -92,13 +111,20 @@ async def _serve(configuration: Configuration) -> None:
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: log.info("SIGHUP: the configuration is read at start only"))
     context = listen.tls_context(configuration.tls) if configuration.tls else None
+    hooks = _webhook_listener(configuration.settings)
     opened = listen.listeners(configuration.hosts, configuration.group)
     paths = listen.names(opened)
     try:
         async with Engine(configuration.settings) as engine:
             runner = ApiRunner(make_app(engine))
             await runner.setup()
+            webhooks = None
             try:
+                if hooks is not None:
+                    webhooks = web.AppRunner(Webhook(hooks.secrets, engine.auto_update.heard).app(), access_log=None)
+                    await webhooks.setup()
+                    await web.SockSite(webhooks, hooks.socket, backlog=listen.BACKLOG).start()
+                    log.info("webhooks of registries are taken on %s", configuration.settings.auto_update_listen)
                 for listener in opened:
                     secure = context if listener.family != socket.AF_UNIX else None
                     if secure is None and listener.family != socket.AF_UNIX:
@@ -111,6 +137,8 @@ async def _serve(configuration: Configuration) -> None:
                 await stop.wait()
                 log.info("stopping")
             finally:
+                if webhooks is not None:
+                    await webhooks.cleanup()
                 await runner.cleanup()
     finally:
         listen.close(opened, paths)

@@ -86,6 +86,16 @@ OPTIONS = (
     Option("image-max-age", "image-max-age", "Remove images that no container has had for so long"),
     Option("image-max-size", "image-max-size", "Remove unused images while images take more of the disk"),
     Option("image-min-free", "image-min-free", "Remove unused images while less of the disk is free"),
+    Option(
+        "auto-update-interval", "auto-update-interval", "Look so often whether images of containers that ask have moved"
+    ),
+    Option(
+        "auto-update-listen", "auto-update-listen", "Address on which registries' webhooks are taken for auto-updates"
+    ),
+    Option("auto-update-secret-file", "auto-update-secret-file", "File with the webhooks' secrets, one a line"),
+    Option(
+        "auto-update-auth-file", "auto-update-auth-file", "File like docker's config.json, for pulls of auto-updates"
+    ),
     Option("max-concurrent-downloads", "max-concurrent-downloads", "Set the max concurrent downloads"),
     Option("max-concurrent-uploads", "max-concurrent-uploads", "Set the max concurrent uploads"),
     Option(
@@ -338,6 +348,10 @@ SETTINGS: dict[str, tuple[str, Callable[[str, object], object]]] = {
     "image-max-age": ("image_max_age_s", _span),
     "image-max-size": ("image_max_bytes", _size),
     "image-min-free": ("image_min_free_bytes", _size),
+    "auto-update-interval": ("auto_update_interval_s", _span),
+    "auto-update-listen": ("auto_update_listen", lambda _, value: str(value)),
+    "auto-update-secret-file": ("auto_update_secret_file", lambda key, value: str(_path(key, value))),
+    "auto-update-auth-file": ("auto_update_auth_file", lambda key, value: str(_path(key, value))),
     "max-concurrent-downloads": ("max_concurrent_downloads", lambda key, value: _number(key, value, least=1)),
     "max-concurrent-uploads": ("max_concurrent_uploads", lambda key, value: _number(key, value, least=1)),
     "push-compression": ("push_compression", _compression),
@@ -407,6 +421,10 @@ def read(arguments: Sequence[str]) -> Configuration:
     settings = replace(settings, **changes, listening=hosts)
     if settings.default_runtime not in (OWN, *RUNC, *settings.runtimes):
         raise InvalidParameter(f"specified default runtime '{settings.default_runtime}' does not exist")
+    if bool(settings.auto_update_listen) != bool(settings.auto_update_secret_file):
+        raise InvalidParameter(
+            "auto-update-listen and auto-update-secret-file belong together: unsigned webhooks are not taken"
+        )
     try:
         drivers.check(settings.log_driver, settings.log_opts)
     except OnggiError as error:

@@ -3,6 +3,7 @@
 import binascii
 from base64 import urlsafe_b64decode
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -83,6 +84,31 @@ def decode_config_header(value: str) -> dict[str, Credentials]:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise InvalidParameter("invalid X-Registry-Config header: it is not JSON of credentials") from error
     return {host: credentials for host, config in configs.items() if (credentials := config.credentials())}
+
+
+class _AuthFile(msgspec.Struct, frozen=True):
+    auths: dict[str, AuthConfig] = {}
+
+
+def read_auth_file(path: Path) -> dict[str, Credentials]:
+    """By registry, from a file in the form of docker's config.json. Raises OSError, InvalidParameter.
+
+    Refused when others may read it. Credential helpers are programs of a user: they are not asked here.
+    """
+    with path.open("rb") as file:
+        if path.stat().st_mode & 0o077:
+            raise InvalidParameter(f"{path} holds passwords and others may read it: chmod 600 {path}")
+        content = file.read(_LIMIT_BYTES + 1)
+    try:
+        found = msgspec.json.decode(content, type=_AuthFile).auths
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidParameter(f'{path} is not JSON in the form {{"auths": {{"HOST": {{"auth": "…"}}}}}}') from error
+    known = {}
+    for name, config in found.items():
+        host = name.removeprefix("https://").removeprefix("http://").partition("/")[0]
+        if proof := config.credentials():
+            known["docker.io" if host in ("index.docker.io", "registry-1.docker.io") else host] = proof
+    return known
 
 
 def _decoded(value: str, header: str) -> bytes:

@@ -15,6 +15,7 @@ from onggi.content.directory import DirectoryStore
 from onggi.distribution.endpoint import RegistryOptions
 from onggi.distribution.proxy import Proxies
 from onggi.engine import apparmor, reconcile
+from onggi.engine.auto_update.updates import AutoUpdate
 from onggi.engine.containers import Containers
 from onggi.engine.copying import Copying
 from onggi.engine.events import Events
@@ -71,6 +72,7 @@ class Engine:
         self._work: set[asyncio.Task[Any]] = set()
         """Transitions: awaited when the engine is left."""
         self.image_cleanup = ImageCleanup(self)
+        self.auto_update = AutoUpdate(self)
         self._watchers: set[asyncio.Task[Any]] = set()
         """What waits for containers: cancelled when the engine is left."""
 
@@ -117,6 +119,8 @@ class Engine:
             if apparmor.in_kernel():
                 await asyncio.to_thread(apparmor.default_profile)
             await reconcile.reconcile(self)
+            if settings.auto_update_interval_s or settings.auto_update_listen:
+                self.spawn(self.auto_update.keep_looking(), name="auto-update")
             if self.image_cleanup.wanted:
                 self.spawn(self.image_cleanup.run(), name="clean up images")
         except BaseException:

@@ -6,13 +6,14 @@
     io.onggi.wait-for-mounts=/srv,/data  with the engine, start it when these are mount points of the host
     io.onggi.exec-ends-with-client=true  what is exec'd in it ends when its last client has left
 
-Compose's own label of a service's dependencies is understood as well.
+Those of auto-update are in `auto_update.wishes`. Compose's own label of a service's dependencies is understood as well.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from onggi.engine.auto_update import wishes
 from onggi.engine.container import Container
 from onggi.errors import InvalidParameter
 
@@ -50,6 +51,7 @@ class Dependency:
 
 def check(labels: Mapping[str, str]) -> None:
     """Refuse what is said wrongly in our own labels: what is mistyped would be missing one day. Raises InvalidParameter."""
+    wishes.read(labels)
     for name in _FLAGS:
         if labels.get(name, "true") not in ("true", "false"):
             raise InvalidParameter(f"invalid label {name}={labels[name]}: must be true or false")

@@ -6,17 +6,18 @@ it. Intents that were open are settled: a creation cut short is undone, a remova
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from onggi.engine import boot, checks, container_store, creation, exits, restart, stopping
+from onggi.engine.auto_update import replacing
 from onggi.engine.container import Container
 from onggi.engine.endpoints import network_namespace
 from onggi.engine.lifecycle import State, is_running
 from onggi.errors import Conflict, OnggiError
 from onggi.runtime.runtime import ExitStatus, Started
-from onggi.state.journal import settle
+from onggi.state.journal import Intent, settle
 
 if TYPE_CHECKING:
     from onggi.engine.engine import Engine
@@ -34,7 +35,8 @@ async def reconcile(engine: "Engine") -> None:
     directory = engine.settings.data_root / "containers"
     for container in engine.database.read(lambda connection: container_store.load(connection, directory)):
         engine.containers.add(container)
-    for intent in engine.journal.open():
+    intents = engine.journal.open()
+    for intent in intents:
         if intent.kind == creation.CREATE:
             await creation.clear_away(engine, intent.subject)
             await engine.database.write(lambda connection, intent=intent: settle(connection, intent))  # type: ignore[misc]
@@ -52,6 +54,7 @@ async def reconcile(engine: "Engine") -> None:
     )
     notes = engine.runtime.noted_execs()
     await _patiently(engine, {f"exec {id[:12]}": engine.execs.adopt(id, note) for id, note in notes.items()})
+    await _patiently(engine, {"a replacement that was cut short": _settle_replacements(engine, intents)})
     boot.start_all(
         engine,
         [
@@ -60,6 +63,20 @@ async def reconcile(engine: "Engine") -> None:
             if not container.lock.locked() and container.comeback is None and restart.wanted_at_engine_start(container)
         ],
     )
+
+
+async def _settle_replacements(engine: "Engine", intents: Sequence[Intent]) -> None:
+    """Auto-updates that a crash cut short: forward, where the new container counted already, else back."""
+    for intent in intents:
+        if intent.kind == replacing.REPLACED:
+            await replacing.finish(engine, intent)
+    done = {intent.subject for intent in intents if intent.kind == replacing.REPLACED}
+    for intent in intents:
+        if intent.kind == replacing.REPLACING:
+            if intent.subject in done:
+                await engine.database.write(lambda connection, intent=intent: settle(connection, intent))  # type: ignore[misc]
+            else:
+                await replacing.go_back(engine, intent)
 
 
 async def _patiently(engine: "Engine", work: Mapping[str, Coroutine[Any, Any, None]]) -> None:

@@ -61,6 +61,14 @@ class Settings:
     """While images take more of the disk, unused ones are removed, used longest ago first; 0: no bound."""
     image_min_free_bytes: int = 0
     """While less of the disk is free, unused images are removed; 0: none is."""
+    auto_update_interval_s: float = 0
+    """How often the tags of containers that ask for auto-update are looked at; 0: never, a webhook or a person does."""
+    auto_update_listen: str = ""
+    """HOST:PORT where registries' webhooks are taken; "": nowhere."""
+    auto_update_secret_file: str = ""
+    """What those are signed with."""
+    auto_update_auth_file: str = ""
+    """Docker's config.json form: what proves to registries who the engine is when nobody is there to ask."""
     max_concurrent_downloads: int = 4
     max_concurrent_uploads: int = 5
     push_compression: str = "gzip"

@@ -109,26 +109,32 @@ class Elements(Nftables):
 
     __slots__ = ()
 
-    def _run(self, kind: int, flags: int, table: str, elements: "Sequence[Element]") -> None:
+    def _run(self, table: str, *changes: "tuple[int, int, Sequence[Element]]") -> None:
+        """All changes (kind of message, flags, elements) or none, in one transaction."""
         transaction = Transaction()
-        for element in elements:
-            value = attribute(NFTA_SET_ELEM_KEY | NESTED, attribute(NFTA_DATA_VALUE, element.key))
-            value += attribute(NFTA_SET_ELEM_DATA | NESTED, attribute(NFTA_DATA_VALUE, element.data))
-            body = (
-                attribute(NFTA_SET_ELEM_LIST_TABLE, table.encode() + b"\0")
-                + attribute(NFTA_SET_ELEM_LIST_SET, element.set.encode() + b"\0")
-                + attribute(NFTA_SET_ELEM_LIST_ELEMENTS | NESTED, attribute(NFTA_LIST_ELEM | NESTED, value))
-            )
-            transaction.add(kind, NFPROTO_INET, body, flags=flags)
+        for kind, flags, elements in changes:
+            for element in elements:
+                value = attribute(NFTA_SET_ELEM_KEY | NESTED, attribute(NFTA_DATA_VALUE, element.key))
+                value += attribute(NFTA_SET_ELEM_DATA | NESTED, attribute(NFTA_DATA_VALUE, element.data))
+                body = (
+                    attribute(NFTA_SET_ELEM_LIST_TABLE, table.encode() + b"\0")
+                    + attribute(NFTA_SET_ELEM_LIST_SET, element.set.encode() + b"\0")
+                    + attribute(NFTA_SET_ELEM_LIST_ELEMENTS | NESTED, attribute(NFTA_LIST_ELEM | NESTED, value))
+                )
+                transaction.add(kind, NFPROTO_INET, body, flags=flags)
         self.commit(transaction, table)
 
     def add(self, table: str, elements: "Sequence[Element]") -> None:
         """All or none. Raises OSError: ENOENT when the table or set is not there."""
-        self._run(NFT_MSG_NEWSETELEM, CREATE, table, elements)
+        self._run(table, (NFT_MSG_NEWSETELEM, CREATE, elements))
 
     def remove(self, table: str, elements: "Sequence[Element]") -> None:
         """All or none. Raises OSError: ENOENT when the table, the set or one of the elements is not there."""
-        self._run(NFT_MSG_DELSETELEM, 0, table, elements)
+        self._run(table, (NFT_MSG_DELSETELEM, 0, elements))
+
+    def exchange(self, table: str, removed: "Sequence[Element]", added: "Sequence[Element]") -> None:
+        """Remove some and add others, of the same keys too, in one step: no packet sees neither. Raises as `remove`."""
+        self._run(table, (NFT_MSG_DELSETELEM, 0, removed), (NFT_MSG_NEWSETELEM, CREATE, added))
 
 
 class Change:

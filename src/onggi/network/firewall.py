@@ -141,6 +141,23 @@ class Firewall:
         except FileNotFoundError:
             self._put_in_place()  # one of them or the table is missing: say it all anew
 
+    async def exchange(self, withdrawn: Sequence[Forward], published: Sequence[Forward]) -> None:
+        """Withdraw some and publish others in one step. Raises OSError."""
+        for item in withdrawn:
+            self._forwards.pop((item.port.protocol, item.port.host_ip, item.port.host_port), None)
+        for item in published:
+            self._forwards[item.port.protocol, item.port.host_ip, item.port.host_port] = item
+        async with self._lock:
+            await self._in_thread(self._exchange, withdrawn, published)
+
+    def _exchange(self, withdrawn: Sequence[Forward], published: Sequence[Forward]) -> None:
+        try:
+            self._elements.exchange(
+                self.table, [item.element for item in withdrawn], [item.element for item in published]
+            )
+        except FileNotFoundError:
+            self._put_in_place()  # one of them or the table is missing: say it all anew
+
     async def take_down(self) -> None:
         """Remove the table, and our rules and bridges at others: no container is left that needs them."""
         if self._guard is not None:

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import logging
 import socket
+import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -501,6 +502,34 @@ class Networks:
         if lost:
             raise next(iter(lost.values()))
 
+    async def hand_over(self, giver_id: str, taker_id: str) -> None:
+        """What comes for the published ports of one running container goes to another from now on: in one step, so that
+        nobody is refused. Both are on the network by which the ports are published. Raises OSError; then nothing is
+        changed. Connections that are open stay where they are."""
+        giver, taker = self._connected[giver_id], self._connected[taker_id]
+        ports = {endpoint.network_id: endpoint.ports for endpoint in giver.endpoints if endpoint.ports}
+        given = Connected(
+            giver.name, tuple(structs.replace(endpoint, ports=()) for endpoint in giver.endpoints), giver.exposed
+        )
+        taken = Connected(
+            taker.name,
+            tuple(structs.replace(endpoint, ports=ports.get(endpoint.network_id, ())) for endpoint in taker.endpoints),
+            taker.exposed,
+        )
+        self._connected[giver_id], self._connected[taker_id] = given, taken
+        try:
+            await self._firewall.exchange(giver.forwards, taken.forwards)
+        except BaseException:
+            self._connected[giver_id], self._connected[taker_id] = giver, taker
+            await self._firewall.publish(giver.forwards)
+            raise
+
+        def save(connection: sqlite3.Connection) -> None:
+            store.put_endpoints(connection, giver_id, given.endpoints)
+            store.put_endpoints(connection, taker_id, taken.endpoints)
+
+        await self._database.write_short(save)
+
     async def _connect_as(self, container_id: str, changed: Connected) -> None:
         before, after = self._connected[container_id].forwards, changed.forwards
         self._connected[container_id] = changed
@@ -508,20 +537,20 @@ class Networks:
         await self._firewall.publish([forward for forward in after if forward not in before])
         await self._save(container_id)
 
-    async def rename(self, container_id: str, name: str) -> None:
-        """The container's new name, for `network inspect` and for name resolution."""
+    async def rename(self, container_id: str, name: str, aliases: Mapping[str, Sequence[str]] | None = None) -> None:
+        """The container's new name, for `network inspect` and for name resolution; and its aliases by network, if other."""
         connected = self._connected.get(container_id)
         if connected is None:
             return
-        endpoints = tuple(
-            structs.replace(
-                endpoint,
-                container_name=name,
-                dns_names=tuple(name if known == connected.name else known for known in endpoint.dns_names),
-            )
-            for endpoint in connected.endpoints
-        )
-        renamed = self._connected[container_id] = Connected(name, endpoints, connected.exposed)
+        endpoints = []
+        for endpoint in connected.endpoints:
+            names = tuple(name if known == connected.name else known for known in endpoint.dns_names)
+            own = endpoint.aliases
+            if aliases is not None:
+                own = tuple(aliases.get(endpoint.network_name, ()))
+                names = tuple(dict.fromkeys((name, *own, container_id[:12]))) if names else ()
+            endpoints.append(structs.replace(endpoint, container_name=name, aliases=own, dns_names=names))
+        renamed = self._connected[container_id] = Connected(name, tuple(endpoints), connected.exposed)
         await self._save(container_id)
         await self._names.change(container_id, renamed)
 

@@ -146,6 +146,14 @@ MIGRATIONS: list[str] = [
     "ALTER TABLE layers ADD COLUMN disk_bytes INTEGER;",
     "ALTER TABLE volumes ADD COLUMN doomed INTEGER NOT NULL DEFAULT 0;",
     "ALTER TABLE images ADD COLUMN index_digest TEXT NOT NULL DEFAULT '';",
+    """
+    CREATE TABLE auto_updates (
+        name     TEXT PRIMARY KEY,
+        image_id TEXT NOT NULL,
+        error    TEXT NOT NULL,
+        at       TEXT NOT NULL
+    ) STRICT;
+    """,
 ]
 
 

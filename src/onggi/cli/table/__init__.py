@@ -59,6 +59,7 @@ FAMILIES = {
     "volume prune": "volume",
     "volume rm": "volume",
     "volume update": "volume",
+    "auto-update": "system",
     "system df": "system",
     "system dial-stdio": "system",
     "system events": "system",

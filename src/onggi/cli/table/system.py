@@ -4,6 +4,21 @@ from onggi.cli.command import Command
 from onggi.cli.table.formats import OBJECT_FORMAT, TABLE_FORMAT
 
 COMMANDS = {
+    "auto-update": Command(
+        "auto-update",
+        "[OPTIONS]",
+        "Replace containers that ask for it when their images' tags have moved",
+        run="onggi.cli.commands.auto_update:auto_update",
+        arguments=(0, 0),
+        description=(
+            "Replace the containers with the label io.onggi.auto-update=true (or io.containers.autoupdate=registry) whose\n"
+            "images' tags have moved. What does not come up well is rolled back. Exits with 1 when one was."
+        ),
+        options=(
+            ("dry-run", "", "bool", "Only say which would be replaced"),
+            ("format", "", "string", TABLE_FORMAT),
+        ),
+    ),
     "system df": Command(
         "system df",
         "[OPTIONS]",

@@ -129,6 +129,7 @@ delete  DELETE  /api/v1/repositories/{name*}/-                                  
 admin   GET     /api/v1/audit                                                            200
 admin   GET     /api/v1/events                                                           200
 admin   GET     /api/v1/jobs                                                             200
+admin   POST    /api/v1/jobs/{id}/retry                                                  404
 admin   POST    /api/v1/collect                                                          200
 read    GET     /api/v1/projects/{project}/audit                                         200
 read    GET     /api/v1/projects/{project}/events                                        200
@@ -148,6 +149,7 @@ read    GET     /api/v1/projects/{project}/webhooks                             
 edit    POST    /api/v1/projects/{project}/webhooks                                      400
 edit    PATCH   /api/v1/projects/{project}/webhooks/{hook}                               400
 edit    DELETE  /api/v1/projects/{project}/webhooks/{hook}                               404
+edit    POST    /api/v1/projects/{project}/webhooks/{hook}/test                          404
 read    GET     /api/v1/projects/{project}/webhooks/{hook}/deliveries                    404
 edit    POST    /api/v1/projects/{project}/webhooks/{hook}/deliveries/{delivery}/replay  404
 admin   GET     /api/v1/remotes                                                          200
@@ -193,6 +195,7 @@ admin   POST    /users/{user}/delete                                            
 admin   GET     /registry                                                          200
 admin   POST    /registry/collect                                                  303
 admin   GET     /registry/activity                                                 200
+admin   POST    /registry/jobs/{id}/retry                                          404
 see     GET     /projects/{project}                                                200
 read    GET     /projects/{project}/members                                        200
 own     POST    /projects/{project}/members                                        404  user=nobody role=guest
@@ -206,6 +209,7 @@ edit    POST    /projects/{project}/webhooks                                    
 read    GET     /projects/{project}/webhooks/{hook}                                404
 edit    POST    /projects/{project}/webhooks/{hook}/switch                         404
 edit    POST    /projects/{project}/webhooks/{hook}/delete                         404
+edit    POST    /projects/{project}/webhooks/{hook}/test                           404
 edit    POST    /projects/{project}/webhooks/{hook}/deliveries/{delivery}/replay   404
 read    GET     /projects/{project}/rules                                          200
 edit    POST    /projects/{project}/rules/{kind}                                   400

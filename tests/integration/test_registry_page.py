@@ -256,10 +256,19 @@ def test_a_webhooks_deliveries(seen: Seen) -> None:
         accessible(page)
         page.get_by_role("link", name="http://127.0.0.1").click()
         expect(page.get_by_text("Nothing has been sent yet")).to_be_visible()
-        seen.registry.admin.image("team/hooked", "v1", debian_layer())
+        accessible(page)
+        page.get_by_role("button", name="Send a test").click()
+        expect(page.get_by_role("status")).to_contain_text("A test is being sent")
         for _ in range(60):
             page.reload()
             if page.get_by_text("taken").count():
+                break
+            page.wait_for_timeout(250)
+        expect(page.get_by_text('"kind": "test"')).to_have_count(1)
+        seen.registry.admin.image("team/hooked", "v1", debian_layer())
+        for _ in range(60):
+            page.reload()
+            if page.get_by_text("taken").count() == 2:
                 break
             page.wait_for_timeout(250)
         page.get_by_text("Body").first.click()
@@ -268,6 +277,13 @@ def test_a_webhooks_deliveries(seen: Seen) -> None:
         accessible(page)
         page.get_by_role("button", name=re.compile("Send .* again")).first.click()
         expect(page.get_by_role("status")).to_have_text("It is being sent once more.")
+        page.get_by_role("link", name="Webhooks").click()
+        delete = page.get_by_role("button", name="Delete: http://127.0.0.1")
+        expect(delete).to_have_count(0)  # it is asked once more
+        page.locator("summary", has_text="Delete").click()
+        accessible(page)
+        delete.click()
+        expect(page.get_by_text("No webhooks yet")).to_be_visible()
         receiver.shutdown()
 
 

@@ -127,6 +127,25 @@ def test_what_is_not_taken_comes_again_and_what_was_taken_on_request(
     assert ask("POST", f"{path}/{hook}/deliveries/none/replay").status == 404
 
 
+def test_a_hook_is_tried_out(ask: Client, project: str, receiver: Receiver) -> None:
+    """Signed as any other, whatever events it wants; tried again as any other; not when it is switched off."""
+    path = f"/api/v1/projects/{project}/webhooks"
+    made = ask.ok("POST", path, {"url": receiver.url, "events": ["quota"]}).json()
+    receiver.answers = [500]
+    name = ask.ok("POST", f"{path}/{made['id']}/test").json()["name"]
+    until(lambda: len(receiver.got) == 2, "it is told, and told again")
+    headers, body = receiver.got[1]
+    assert (headers["onggi-event"], headers["onggi-delivery"]) == ("test", name)
+    signed = hmac.new(made["secret"].encode(), headers["onggi-timestamp"].encode() + b"." + body, "sha256").hexdigest()
+    assert headers["onggi-signature"] == f"sha256={signed}"
+    said = json.loads(body)
+    assert (said["kind"], said["project"], said["actor"], said["digest"]) == ("test", project, "admin", "")
+    until(lambda: _deliveries(ask, project, made["id"])[0]["state"] == "taken", "it is taken")
+    ask.ok("PATCH", f"{path}/{made['id']}", {"enabled": False})
+    refused = ask("POST", f"{path}/{made['id']}/test")
+    assert (refused.status, "switch it on first" in refused.body.decode()) == (409, True)
+
+
 def test_hooks_are_switched_off_and_deleted(ask: Client, project: str, receiver: Receiver) -> None:
     path = f"/api/v1/projects/{project}/webhooks"
     off, on = (

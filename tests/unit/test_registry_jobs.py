@@ -211,3 +211,39 @@ def test_a_job_that_takes_the_registry_along_is_given_up(tmp_path: Path) -> None
         assert await states(database) == [("failed", 4, "the registry ended each time while this ran")]
 
     with_database(tmp_path, work)
+
+
+def test_a_job_that_failed_is_run_again_when_somebody_says_so(tmp_path: Path) -> None:
+    """With all its attempts; not one that waits, is done or is unknown, nor beside another that does the same."""
+    good = False
+
+    async def run(job: Job) -> None:
+        if not good:
+            raise OSError(f"attempt {job.attempt}")
+
+    async def work(database: Database) -> None:
+        nonlocal good
+        await database.write(lambda connection: jobs.enqueue(connection, "k", {}, subject="s"))
+        with pytest.raises(jobs.JobNotFailed):
+            await database.write(lambda connection: jobs.retry(connection, 1))
+        async with Runner(database, {"k": Handler(run, attempts=2, first_delay=SOON)}) as runner:
+            await ended(database, runner)
+            assert await states(database) == [("failed", 2, "OSError: attempt 2")]
+            await database.write(lambda connection: jobs.retry(connection, 1))
+            await ended(database, runner)
+            assert await states(database) == [("failed", 2, "OSError: attempt 2")]
+            good = True
+            await database.write(lambda connection: jobs.retry(connection, 1))
+            await ended(database, runner)
+            [(state, attempts, _)] = await states(database)
+            assert (state, attempts) == ("done", 1)
+            with pytest.raises(jobs.JobNotFailed):
+                await database.write(lambda connection: jobs.retry(connection, 1))
+            with pytest.raises(jobs.JobUnknown):
+                await database.write(lambda connection: jobs.retry(connection, 2))
+        await database.write(lambda connection: connection.execute("UPDATE jobs SET state = 'failed'"))
+        await database.write(lambda connection: jobs.enqueue(connection, "k", {}, subject="s"))
+        with pytest.raises(jobs.JobWaitsAlready):
+            await database.write(lambda connection: jobs.retry(connection, 1))
+
+    with_database(tmp_path, work)

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import msgspec
 
-from onggi.errors import OnggiError
+from onggi.errors import Conflict, NotFound, OnggiError
 from onggi.registry import clock
 from onggi.registry.database import Connection, Database
 from onggi.registry.jsonform import encode
@@ -34,6 +34,21 @@ class JobState(StrEnum):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
+
+
+class JobUnknown(NotFound):
+    def __init__(self, number: int) -> None:
+        super().__init__(f"there is no job {number}: finished ones are kept for {KEPT.days} days")
+
+
+class JobNotFailed(Conflict):
+    def __init__(self, number: int, state: str) -> None:
+        super().__init__(f"job {number} is {state}: only a job that failed is run again")
+
+
+class JobWaitsAlready(Conflict):
+    def __init__(self, number: int) -> None:
+        super().__init__(f"another job does the same as {number}, and waits already")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +134,33 @@ def cancel(connection: Connection, kind: str, subject: str) -> None:
     connection.execute("DELETE FROM jobs WHERE kind = ? AND subject = ? AND state = 'waiting'", (kind, subject))
 
 
+def retry(connection: Connection, number: int) -> Any:
+    """Have a job that failed run again, with all its attempts; gives its row.
+
+    Raises JobUnknown, JobNotFailed, JobWaitsAlready.
+    """
+    row = connection.execute("SELECT * FROM jobs WHERE id = ?", (number,)).fetchone()
+    if row is None:
+        raise JobUnknown(number)
+    if row["state"] != JobState.FAILED:
+        raise JobNotFailed(number, row["state"])
+    if _waits(connection, row["kind"], row["subject"]):
+        raise JobWaitsAlready(number)
+    connection.execute(
+        "UPDATE jobs SET state = 'waiting', attempts = 0, run_at = ?, finished_at = '' WHERE id = ? AND state = 'failed'",
+        (clock.stamp(), number),
+    )
+    return row
+
+
+def _waits(connection: Connection, kind: str, subject: str) -> bool:
+    """True when a job that would be merged with one of these waits."""
+    row = connection.execute(
+        "SELECT 1 FROM jobs WHERE kind = ? AND subject = ? AND subject != '' AND state = 'waiting'", (kind, subject)
+    ).fetchone()
+    return row is not None
+
+
 def _finish(connection: Connection, job: Job, state: JobState, error: str = "") -> None:
     connection.execute(
         "UPDATE jobs SET state = ?, error = ?, finished_at = ?, leased_until = '' WHERE id = ?",
@@ -128,11 +170,7 @@ def _finish(connection: Connection, job: Job, state: JobState, error: str = "") 
 
 def _again(connection: Connection, job: Job, delay: timedelta, error: str, *, failed: bool) -> None:
     # Another of the kind and subject may wait by now: it does this one's work too.
-    other = connection.execute(
-        "SELECT 1 FROM jobs WHERE kind = ? AND subject = ? AND subject != '' AND state = 'waiting'",
-        (job.kind, job.subject),
-    ).fetchone()
-    if other is not None:
+    if _waits(connection, job.kind, job.subject):
         _finish(connection, job, JobState.DONE, error)
         return
     connection.execute(

@@ -75,6 +75,11 @@ async def collect(visit: Visit, form: Form) -> web.StreamResponse:
     return visit.done("/registry", "collected")
 
 
+async def retry(visit: Visit, form: Form) -> web.StreamResponse:
+    await visit.send("POST", "/api/v1/jobs/{id}/retry")
+    return visit.done("/registry", "retried")
+
+
 async def activity(visit: Visit) -> web.StreamResponse:
     before = visit.query("before")
     found = await visit.get("/api/v1/audit", {"before": before, "n": str(PAGE + 1)})
@@ -95,5 +100,6 @@ def routes(site: Site) -> list[Route]:
         site.post("/users/{user}/delete", delete_user, users, Action.REGISTRY),
         site.get("/registry", overview, Action.REGISTRY),
         site.post("/registry/collect", collect, overview, Action.REGISTRY),
+        site.post("/registry/jobs/{id}/retry", retry, overview, Action.REGISTRY),
         site.get("/registry/activity", activity, Action.REGISTRY),
     ]

@@ -121,6 +121,11 @@ async def deliveries(visit: Visit) -> web.StreamResponse:
     )  # fmt: skip
 
 
+async def test_webhook(visit: Visit, form: Form) -> web.StreamResponse:
+    await visit.send("POST", f"{_PROJECT}/webhooks/{{hook}}/test")
+    return visit.done(_at(visit, "webhooks", visit["hook"]), "tested")
+
+
 async def replay(visit: Visit, form: Form) -> web.StreamResponse:
     await visit.send("POST", f"{_PROJECT}/webhooks/{{hook}}/deliveries/{{delivery}}/replay")
     return visit.done(_at(visit, "webhooks", visit["hook"]), "replayed")
@@ -256,6 +261,7 @@ def routes(site: Site) -> list[Route]:
         site.get(one + "/webhooks/{hook}", deliveries, Action.PROJECT_READ),
         site.post(one + "/webhooks/{hook}/switch", switch_webhook, webhooks, Action.PROJECT_EDIT),
         site.post(one + "/webhooks/{hook}/delete", delete_webhook, webhooks, Action.PROJECT_EDIT),
+        site.post(one + "/webhooks/{hook}/test", test_webhook, deliveries, Action.PROJECT_EDIT),
         site.post(one + "/webhooks/{hook}/deliveries/{delivery}/replay", replay, deliveries, Action.PROJECT_EDIT),
         site.get(one + "/rules", rules, Action.PROJECT_READ),
         site.post(one + "/rules/{kind}", add_rule, rules, Action.PROJECT_EDIT),

@@ -1,4 +1,4 @@
-"""/api/v1/projects/PROJECT/webhooks: hooks, their deliveries, and one more try. A secret is shown once, when it is made."""
+"""/api/v1/projects/PROJECT/webhooks: hooks, tests, deliveries, and one more try. A secret is shown once, when it is made."""
 
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ from onggi.registry.requests import actor, body, json_reply, number
 from onggi.registry.route import Route
 from onggi.registry.service import Service
 from onggi.registry.webhooks import delivering, hooks
-from onggi.registry.webhooks.hooks import Hook
+from onggi.registry.webhooks.hooks import Hook, SwitchedOff
 from onggi.registry.webhooks.targets import check_url
 
 MOST = 200
@@ -113,6 +113,18 @@ class Webhooks:
         await self._service.write(forget)
         return web.Response(status=204)
 
+    async def test(self, request: web.Request) -> web.StreamResponse:
+        """Send it something now, whatever events it wants: a delivery as any other."""
+
+        def send(connection: Connection) -> str:
+            hook, by, name = self._find(connection, request), actor(request), request.match_info["project"]
+            if not hook.enabled:
+                raise SwitchedOff
+            audit.record(connection, by, "test webhook", project=name, subject=str(hook.id))
+            return delivering.enqueue(connection, hook.id, delivering.TEST, delivering.test_body(name, by.name))
+
+        return json_reply({"name": await self._service.write(send)}, 202)
+
     async def deliveries(self, request: web.Request) -> web.StreamResponse:
         before, n = number(request, "before", 0, 2**62), number(request, "n", 50, MOST)
 
@@ -145,6 +157,7 @@ def install(service: Service) -> list[Route]:
         Route("POST", path, handlers.create, Action.PROJECT_EDIT),
         Route("PATCH", f"{path}/{{hook}}", handlers.change, Action.PROJECT_EDIT),
         Route("DELETE", f"{path}/{{hook}}", handlers.delete, Action.PROJECT_EDIT),
+        Route("POST", f"{path}/{{hook}}/test", handlers.test, Action.PROJECT_EDIT),
         Route("GET", f"{path}/{{hook}}/deliveries", handlers.deliveries, Action.PROJECT_READ),
         Route("POST", f"{path}/{{hook}}/deliveries/{{delivery}}/replay", handlers.replay, Action.PROJECT_EDIT),
     ]

@@ -33,6 +33,8 @@ from onggi.registry.webhooks.hooks import Hook
 from onggi.registry.webhooks.targets import CheckedResolver, check_literal
 
 KIND = "webhook"
+TEST = "test"
+"""No event of the registry: what is sent when somebody tries a hook out."""
 ATTEMPTS = 10
 TIMEOUT = aiohttp.ClientTimeout(total=20, connect=10)
 AT_ONCE = 4
@@ -46,6 +48,14 @@ def body_of(event: Event) -> bytes:
     return encode({
         "kind": event.kind.value, "at": stamp(), "project": project_of(event.repository), "repository": event.repository,
         "tag": event.reference, "digest": event.digest, "actor": event.actor, "details": event.details,
+    })  # fmt: skip
+
+
+def test_body(project: str, actor: str) -> bytes:
+    """What a hook is sent to be tried out: an event about nothing."""
+    return encode({
+        "kind": TEST, "at": stamp(), "project": project, "repository": "", "tag": "", "digest": "", "actor": actor,
+        "details": {},
     })  # fmt: skip
 
 

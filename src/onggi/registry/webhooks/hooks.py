@@ -34,6 +34,11 @@ class TooMany(Conflict):
         super().__init__(f"a project has at most {MOST_HOOKS} webhooks: delete one that is not needed")
 
 
+class SwitchedOff(Conflict):
+    def __init__(self) -> None:
+        super().__init__("the webhook is switched off: switch it on first")
+
+
 @dataclass(frozen=True, slots=True)
 class Hook:
     id: int

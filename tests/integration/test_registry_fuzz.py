@@ -29,7 +29,8 @@ from onggi.registry.settings import Oidc, Settings
 from tests.integration.test_registry_sessions import Visitor
 from tests.onggi_registry import INDEX, MANIFEST, OnggiRegistry, basic, digest_of
 
-REQUESTS = 100_000 if os.environ.get("ONGGI_TESTS_WHOLE") == "1" else 4_000
+_ALL = os.environ.get("ONGGI_TESTS_WHOLE") == "1" and "ONGGI_TESTS_POSTGRES" not in os.environ  # there a sample
+REQUESTS = 100_000 if _ALL else 4_000
 BROKEN = REQUESTS // 4
 SEED = 20261201
 FURNISHED_EVERY = 500

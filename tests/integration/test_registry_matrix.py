@@ -192,6 +192,9 @@ admin   POST    /users                                                          
 admin   POST    /users/{user}                                                      404  disabled=1
 admin   POST    /users/{user}/password                                             404  password=long-enough
 admin   POST    /users/{user}/delete                                               404
+admin   GET     /users/{user}/identities                                           404
+admin   POST    /users/{user}/identities                                           404  subject=s
+admin   POST    /users/{user}/identities/delete                                    404
 admin   GET     /registry                                                          200
 admin   POST    /registry/collect                                                  303
 admin   GET     /registry/activity                                                 200

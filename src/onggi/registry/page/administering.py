@@ -58,6 +58,26 @@ async def delete_user(visit: Visit, form: Form) -> web.StreamResponse:
     return visit.done("/users", "deleted")
 
 
+# Who they are at the provider
+
+
+async def identities(visit: Visit) -> web.StreamResponse:
+    name = visit["user"]
+    found = await visit.get("/api/v1/users/{user}/identities")
+    return visit.page("identities.html", name=name, identities=found)
+
+
+async def link_identity(visit: Visit, form: Form) -> web.StreamResponse:
+    await visit.send("PUT", "/api/v1/users/{user}/identities", {"subject": form.get("subject", "").strip()})
+    return visit.done(path_of("users", visit["user"], "identities"), "saved")
+
+
+async def unlink_identity(visit: Visit, form: Form) -> web.StreamResponse:
+    query = {"subject": form.get("subject", ""), "issuer": form.get("issuer", "")}
+    await visit.send("DELETE", "/api/v1/users/{user}/identities", query=query)
+    return visit.done(path_of("users", visit["user"], "identities"), "deleted")
+
+
 # The registry
 
 
@@ -90,7 +110,13 @@ async def activity(visit: Visit) -> web.StreamResponse:
 
 
 def routes(site: Site) -> list[Route]:
+    elsewhere = [
+        site.get("/users/{user}/identities", identities, Action.REGISTRY),
+        site.post("/users/{user}/identities", link_identity, identities, Action.REGISTRY),
+        site.post("/users/{user}/identities/delete", unlink_identity, identities, Action.REGISTRY),
+    ]
     return [
+        *(elsewhere if site.service.settings.oidc is not None else ()),
         site.get("/new-project", new_project, Action.REGISTRY),
         site.post("/new-project", make_project, new_project, Action.REGISTRY),
         site.get("/users", users, Action.REGISTRY),

@@ -234,12 +234,13 @@ def test_what_holds_on_sqlite_holds_on_postgresql(server: Postgres, tmp_path: Pa
             "rights",
             "scanning",
             "secrets",
+            "sessions",
             "signatures",
             "versions",
             "webhooks",
         )
         if WHOLE
-        else ("versions",)
+        else ("sessions", "versions")
     )
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n0", f"--basetemp={tmp_path}/other",

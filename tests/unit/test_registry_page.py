@@ -12,7 +12,7 @@ from onggi.registry import clock
 from onggi.registry.events import EventKind
 from onggi.registry.jobs import JobState
 from onggi.registry.page import rendering, words
-from onggi.registry.page.rendering import ago, short_digest, size
+from onggi.registry.page.rendering import ago, short_digest, shortened, size
 from onggi.registry.page.signing_in import local
 from onggi.registry.page.visit import path_of
 from onggi.registry.page.words import Words
@@ -76,6 +76,13 @@ def test_sizes_are_dockers() -> None:
     assert [size(count) for count in (None, 0, 999, 1000, 1_234_567, 250_000_000, 5 * 10**15)] == [
         "0 B", "0 B", "999 B", "1.0 kB", "1.2 MB", "250 MB", "5000 TB",
     ]  # fmt: skip
+
+
+def test_digests_in_a_text_are_short() -> None:
+    assert shortened(f"team/app@sha256:{'ab' * 32} and sha512:{'0' * 128}") == (
+        "team/app@sha256:abababababab… and sha512:000000000000…"
+    )
+    assert shortened("team/app:v1") == "team/app:v1"
 
 
 def test_digests_are_short_and_tags_as_they_are() -> None:

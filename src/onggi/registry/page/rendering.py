@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +28,7 @@ HEADERS = {
     "Cache-Control": "no-store",
     "Vary": "Cookie, Accept-Language",
 }
+_DIGEST = re.compile(r"\b(sha(?:256|512):[0-9a-f]{12})[0-9a-f]+")
 _HERE = Path(__file__).parent
 ASSETS = {
     "style.css": "text/css",
@@ -46,6 +48,7 @@ class Renderer:
         self._environment.filters |= {
             "size": size,
             "digest": short_digest,
+            "shortened": shortened,
             "sentence": sentence,
             "tojson_plain": plain_json,
         }
@@ -91,6 +94,11 @@ def short_digest(text: str) -> str:
     """sha256:0123456789ab…"""
     algorithm, _, rest = text.partition(":")
     return f"{algorithm}:{rest[:12]}" if rest else text
+
+
+def shortened(text: str) -> str:
+    """A text with the digests in it short: team/app@sha256:0123456789ab…"""
+    return _DIGEST.sub(r"\1…", text)
 
 
 def sentence(text: str) -> str:

@@ -12,8 +12,10 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser import DESKTOP, PHONE, accessible, browser, picture
+from tests.images import busybox_archive
 from tests.oidc_provider import registry_at
 from tests.onggi_registry import PASSWORD, OnggiRegistry
+from tests.peers import Docker, peer_socket
 from tests.scanned import debian_layer, import_advisories, tracker
 
 pytestmark = pytest.mark.timeout(180)
@@ -159,6 +161,36 @@ def test_make_a_project_push_and_look(seen: Seen) -> None:
     page.get_by_role("link", name="web", exact=True).click()
     expect(page.get_by_role("cell", name="linux/amd64")).to_be_visible()
     expect(page.get_by_text(f"docker pull {seen.registry.host}/shop/web:v1")).to_be_visible()
+
+
+def test_docker_pushes_as_a_robot_that_the_page_made(seen: Seen, tmp_path: Path) -> None:
+    """By the command and the secret that it shows; what was pushed is there then, and a renewed robot is out."""
+    docker, name = Docker(peer_socket()), f"{seen.registry.host}/team/by-docker:v1"
+    seen.sign_in()
+    page = seen.go("/projects/team/robots")
+    page.get_by_label("Name").fill("ci")
+    page.get_by_role("button", name="Make the robot").click()
+    expect(page.get_by_text(f"docker login {seen.registry.host} -u team+ci")).to_be_visible()
+    secret = page.locator(".secret code").inner_text()
+    accessible(page)
+    archive, config = tmp_path / "image.tar", ("--config", str(tmp_path / "config"))
+    busybox_archive(archive, name=name)
+    try:
+        docker("load", "-i", str(archive), check=True)
+        docker(*config, "login", "-u", "team+ci", "--password-stdin", seen.registry.host, input=secret, check=True)
+        docker(*config, "push", name, check=True)
+        seen.go("/repositories/team/by-docker")
+        expect(page.get_by_role("cell", name="linux/amd64")).to_be_visible()
+        seen.go("/projects/team/robots")
+        page.locator("summary", has_text="New secret").click()
+        page.get_by_role("button", name="New secret: team+ci").click()
+        expect(page.locator(".secret code")).to_be_visible()
+        assert page.locator(".secret code").inner_text() != secret
+        assert docker(
+            *config, "login", "-u", "team+ci", "--password-stdin", seen.registry.host, input=secret
+        ).returncode
+    finally:
+        docker("rmi", "-f", name)
 
 
 def test_look_at_an_image_and_find_a_finding(seen: Seen) -> None:

@@ -110,7 +110,8 @@ def test_what_strangers_wrote_stays_text(registry: OnggiRegistry, path: str) -> 
     visitor = Visitor(registry.host)
     assert visitor.sign_in("admin") == 303
     filled = re.sub(r"\{([^}]*)\}", lambda found: {
-        "name*": "closed/app", "project": "closed", "tag": "v1", "reference": "v1", "hook": "1"}[found[1]], path)  # fmt: skip
+        "name*": "closed/app", "project": "closed", "tag": "v1", "reference": "v1", "hook": "1",
+        "user": "kim"}[found[1]], path)  # fmt: skip
     agent = json.dumps(PAYLOAD).encode("ascii").decode()
     for query in (
         "",

@@ -135,6 +135,6 @@ def test_the_unit(tmp_path: Path) -> None:
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", unit],
                           capture_output=True, text=True, check=False, timeout=60)  # fmt: skip
     assert (done.returncode, done.stderr.replace("\n", "")) == (0, "")
-    done = subprocess.run(["systemd-analyze", "security", "--offline=yes", "--no-pager", "--threshold=25", unit],
+    done = subprocess.run(["systemd-analyze", "security", "--offline=yes", "--no-pager", "--threshold=16", unit],
                           capture_output=True, text=True, check=False, timeout=60)  # fmt: skip
-    assert done.returncode == 0, f"the exposure is above 2.5 of 10\n{done.stdout[-3000:]}{done.stderr}"
+    assert done.returncode == 0, f"the exposure is above 1.6 of 10\n{done.stdout[-3000:]}{done.stderr}"

@@ -24,13 +24,13 @@ class Visitor:
         """What `token` gave, where somebody kept it."""
 
     def __call__(
-        self, method: str, path: str, form: dict[str, str] | None = None, **headers: str
+        self, method: str, path: str, form: dict[str, str] | str | bytes | None = None, **headers: str
     ) -> tuple[int, dict[str, str], str]:
         sent = HTML | {"Cookie": self.cookie} | {name.replace("_", "-"): text for name, text in headers.items()}
         if form is not None:
             sent = {"Content-Type": "application/x-www-form-urlencoded"} | sent
         connection = http.client.HTTPConnection(self.host, timeout=30)
-        connection.request(method, path, None if form is None else urlencode(form), sent)
+        connection.request(method, path, urlencode(form) if isinstance(form, dict) else form, sent)
         answer = connection.getresponse()
         text = answer.read().decode()
         connection.close()
@@ -230,3 +230,35 @@ def test_by_https_the_cookie_is_this_hosts_alone(tmp_path: Path) -> None:
         assert registry.anonymous("GET", "/account", None, {"Cookie": cookie.partition(";")[0]}).status == 200
         elsewhere = headers | {"Origin": f"http://{registry.host}"}
         assert registry.anonymous("POST", "/sign-in", form, elsewhere).status == 403
+
+
+FORM = "application/x-www-form-urlencoded"
+
+
+@pytest.mark.parametrize(("path", "fields", "said"), [
+    ("/account/secrets", b"name=%FF", "a form is text in UTF-8"),
+    ("/account/secrets", b"name=\xff", "a form is text in UTF-8"),
+    ("/account/secrets", b"&".join(b"f%d=" % number for number in range(101)), "of at most 100 fields"),
+    ("/account/secrets", b"name=a&days=" + b"9" * 5000, "number of days is a whole number"),
+    ("/account/secrets", b"name=a&days=never", "number of days is a whole number"),
+    ("/projects/library/policy", b"policy=" + b"[" * 50_000, "his is no JSON"),
+    ("/projects/library/policy", b"policy=" + b"9" * 5000, "his is no JSON"),
+])  # fmt: skip
+def test_a_form_that_makes_no_sense_is_refused_in_words(admin: Visitor, path: str, fields: bytes, said: str) -> None:
+    status, _, text = admin("POST", path, b"form_token=" + admin.token.encode() + b"&" + fields, Origin=admin.origin)
+    assert status == 400, text
+    assert said.lower() in text.lower()
+
+
+@pytest.mark.parametrize("charset", ["punycode", "utf-16", "nonsense", "zlib_codec"])
+def test_a_form_is_utf_8_whatever_it_says(admin: Visitor, charset: str) -> None:
+    """`charset` would choose among all of Python's codecs: some fail, and some take a very long time."""
+    status, headers, text = admin("POST", "/account/secrets/1000/delete", {"form_token": admin.token}, Origin=admin.origin,
+                                  Content_Type=f"{FORM}; charset={charset}")  # fmt: skip
+    assert status == 404, (headers, text)
+
+
+@pytest.mark.parametrize("number", ["%D9%A1", "001", "1000", "x"])
+def test_a_webhook_has_one_address(registry: OnggiRegistry, admin: Visitor, number: str) -> None:
+    registry.admin.ok("POST", "/api/v1/projects/library/webhooks", {"url": "https://example.com/hook"})
+    assert admin("GET", f"/projects/library/webhooks/{number}")[0] in (400, 404)

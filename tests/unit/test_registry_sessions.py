@@ -61,6 +61,14 @@ def test_a_session_that_is_not_used_ends(database: Memory, times: Times) -> None
     assert not is_open(database, token)
 
 
+def test_what_has_ended_is_not_listed(database: Memory, times: Times) -> None:
+    begin(database)
+    user = database.write(lambda connection: connection.execute("SELECT id FROM users").fetchone()["id"])
+    assert len(database.write(lambda connection: sessions.of_user(connection, user))) == 1
+    times.now += sessions.IDLE + timedelta(minutes=1)
+    assert database.write(lambda connection: sessions.of_user(connection, user)) == []
+
+
 def test_a_session_that_is_always_used_ends_too(database: Memory, times: Times) -> None:
     token = begin(database)
     while times.now < NOW + sessions.LIFETIME - timedelta(minutes=1):

@@ -9,23 +9,13 @@ from aiohttp import web
 from onggi.errors import InvalidParameter
 from onggi.registry.app import PathUnknown
 from onggi.registry.events import EventKind
-from onggi.registry.page.visit import Form, Site, Visit, path_of
+from onggi.registry.page.visit import Form, Site, Visit, path_of, whole_number
 from onggi.registry.permissions import ROBOT_ACTIONS, Action, Role
 from onggi.registry.route import Route
 
 _PROJECT = "/api/v1/projects/{project}"
 _BYTES = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 PAGE = 50
-
-
-def whole_number(text: str, what: str) -> int | None:
-    """A number that was typed; None for nothing. Raises InvalidParameter."""
-    text = text.strip()
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) < 16):
-        raise InvalidParameter(f"{what} is a whole number, not {text[:40]!a}")
-    return int(text)
 
 
 async def _tab(visit: Visit, template: str, **values: Any) -> web.Response:
@@ -113,10 +103,12 @@ async def deliveries(visit: Visit) -> web.StreamResponse:
     found = await visit.get(
         f"{_PROJECT}/webhooks/{{hook}}/deliveries", {"before": visit.query("before"), "n": str(PAGE + 1)}
     )
-    hooks = await visit.get(f"{_PROJECT}/webhooks")
+    hooks = {str(hook["id"]): hook for hook in await visit.get(f"{_PROJECT}/webhooks")}
+    if visit["hook"] not in hooks:
+        raise PathUnknown  # deleted meanwhile, or a number that is written otherwise
     return await _tab(
         visit, "deliveries.html", deliveries=found[:PAGE], more=found[PAGE - 1]["sequence"] if len(found) > PAGE else 0,
-        hook=next(hook for hook in hooks if str(hook["id"]) == visit["hook"].lstrip("0")),
+        hook=hooks[visit["hook"]],
         bodies={each["name"]: json.dumps(each["body"], indent=2, ensure_ascii=False) for each in found},
     )  # fmt: skip
 
@@ -193,7 +185,7 @@ async def policy(visit: Visit) -> web.StreamResponse:
 async def set_policy(visit: Visit, form: Form) -> web.StreamResponse:
     try:
         given = json.loads(form.get("policy", ""))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidParameter(f"this is no JSON: {error}") from error
     await visit.send("PUT", f"{_PROJECT}/policy", given)
     return visit.done(_at(visit, "policy"), "saved")

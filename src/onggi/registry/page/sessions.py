@@ -68,10 +68,12 @@ def end_others(connection: Connection, user_id: int, token: str) -> int:
 
 
 def of_user(connection: Connection, user_id: int) -> list[Any]:
+    """Those that have not ended, the last seen first."""
+    now = clock.now()
     return connection.execute(
-        "SELECT address, agent, created_at, seen_at, token_hash FROM sessions WHERE user_id = ? AND expires_at > ?"
-        " ORDER BY seen_at DESC",
-        (user_id, clock.stamp()),
+        "SELECT address, agent, created_at, seen_at, token_hash FROM sessions"
+        " WHERE user_id = ? AND expires_at > ? AND seen_at > ? ORDER BY seen_at DESC",
+        (user_id, clock.stamp(now), clock.stamp(now - IDLE)),
     ).fetchall()
 
 

@@ -10,7 +10,7 @@ from onggi.registry.authentication import BadCredentials, sign_in
 from onggi.registry.database import Connection
 from onggi.registry.page import sessions, words
 from onggi.registry.page.rendering import THEME, THEMES
-from onggi.registry.page.visit import SESSION, Form, Site, Visit, cookie_name, see_other
+from onggi.registry.page.visit import SESSION, Form, Site, Visit, cookie_name, see_other, whole_number
 from onggi.registry.permissions import AuthenticationNeeded
 from onggi.registry.requests import ADDRESS, BASE, SUBJECT, actor
 from onggi.registry.route import Route
@@ -118,9 +118,8 @@ async def change_password(visit: Visit, form: Form) -> web.StreamResponse:
 
 
 async def new_secret(visit: Visit, form: Form) -> web.StreamResponse:
-    days = form.get("days", "")
     made = await visit.send("POST", "/api/v1/user/cli-secrets", {
-        "name": form.get("name", ""), "days": int(days) if days.isascii() and days.isdigit() else 0,
+        "name": form.get("name", ""), "days": whole_number(form.get("days", ""), "the number of days") or 0,
     })  # fmt: skip
     return await account(visit, made)
 

@@ -12,11 +12,13 @@ import pytest
 from onggi.oci.digest import Digest
 from onggi.signing import cosign as signing
 from onggi.signing.keys import PrivateKey
+from tests.engine import Engine
 from tests.onggi_registry import CONFIG, MANIFEST, PASSWORD, Client, OnggiRegistry, digest_of
 from tests.peers import PEERS, peer_run
 
 PLAIN = ("--allow-insecure-registry", "--allow-http-registry")
 SIGN = ("sign", "--yes", *PLAIN, "--use-signing-config=false", "--tlog-upload=false")
+FORMS = ["--new-bundle-format=true", "--new-bundle-format=false"]
 VERIFY = ("verify", *PLAIN, "--insecure-ignore-tlog")
 
 
@@ -30,7 +32,14 @@ class Peer:
     def __call__(self, *words: str) -> str:
         inside = f"/tmp/{self.home.name}"
         return peer_run(
-            "env", f"HOME={inside}", "COSIGN_PASSWORD=pw", "sh", "-c", f"cd {inside} && {shlex.join(words)}"
+            "env",
+            "-u",
+            "DOCKER_CONFIG",
+            f"HOME={inside}",
+            "COSIGN_PASSWORD=pw",
+            "sh",
+            "-c",
+            f"cd {inside} && {shlex.join(words)}",
         )
 
     def file(self, name: str) -> str:
@@ -87,7 +96,7 @@ def _refused(ask: Client, repository: str, reference: str) -> str:
     return answer.message
 
 
-@pytest.mark.parametrize("form", ["--new-bundle-format=true", "--new-bundle-format=false"])
+@pytest.mark.parametrize("form", FORMS)
 def test_cosign(registry: OnggiRegistry, peer: Peer, project: str, form: str) -> None:
     ask, reader, repository = registry.admin, registry.as_("reader"), f"{project}/app"
     signed, unsigned = ask.image(repository, "v1", b"signed"), ask.image(repository, "v2", b"unsigned")
@@ -154,7 +163,7 @@ def test_notation_lists_verifies_and_inspects(registry: OnggiRegistry, peer: Pee
     assert "release.example" in peer("notation", "inspect", *account, signed)
 
 
-@pytest.mark.parametrize("form", ["--new-bundle-format=true", "--new-bundle-format=false"])
+@pytest.mark.parametrize("form", FORMS)
 def test_cosign_attests_copies_lists_and_cleans(registry: OnggiRegistry, peer: Peer, project: str, form: str) -> None:
     ask, name = registry.admin, f"{registry.host}/{project}/app"
     image = ask.image(f"{project}/app", "v1", b"attested")
@@ -235,3 +244,63 @@ def test_policies_that_say_nothing_are_refused(registry: OnggiRegistry, project:
         answer = ask("PUT", path, policy)
         assert (answer.status, reason in answer.message) == (400, True), answer.body
     assert ask.ok("GET", path).json() == {}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_our_command_signs_with_cosigns_key_and_cosign_with_ours(
+    registry: OnggiRegistry,
+    peer: Peer,
+    project: str,
+    form: str,
+    tmp_path: Path,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Keys are the same files, and each verifies what the other has signed."""
+    monkeypatch.setenv("COSIGN_PASSWORD", "pw")
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    engine.onggi("login", "-u", "admin", "--password-stdin", registry.host, input=PASSWORD, check=True)
+    ours, theirs = f"{registry.host}/{project}/ours", f"{registry.host}/{project}/theirs"
+    for name in ("ours", "theirs"):
+        registry.admin.image(f"{project}/{name}", "v1", name.encode())
+    engine.onggi("trust", "generate", "--dir", str(tmp_path), "own", check=True)
+    again = engine.onggi("trust", "generate", "--dir", str(tmp_path), "own")
+    assert (again.returncode, "is there already" in again.stderr) == (1, True)
+    assert (tmp_path / "own.key").stat().st_mode & 0o777 == 0o600
+    for name in ("own.key", "own.pub"):
+        (peer.home / name).write_bytes((tmp_path / name).read_bytes())
+    own, key = str(tmp_path / "own.pub"), tmp_path / "cosign.key"
+    key.write_text(peer.file("cosign.key"))
+    simple = form.endswith("false")
+
+    assert "no other signatures" in engine.onggi("trust", "verify", "--key", own, f"{ours}:v1").stderr
+    engine.onggi(
+        "trust", "sign", "--form", "simple" if simple else "bundle", "--key", str(key), f"{ours}:v1", check=True
+    )
+    peer("cosign", *VERIFY, form, "--key", "cosign.pub", f"{ours}:v1")
+
+    peer("cosign", *SIGN, form, "--key", "own.key", f"{theirs}:v1")
+    said = engine.onggi("trust", "verify", "--key", own, f"{theirs}:v1", check=True).stdout
+    assert f"is signed by {own} (cosign)" in said
+    assert engine.onggi("trust", "verify", "--key", own, f"{ours}:v1").returncode == 1
+    monkeypatch.setenv("COSIGN_PASSWORD", "wrong")
+    wrong = engine.onggi("trust", "sign", "--key", str(key), f"{ours}:v1")
+    assert (wrong.returncode, "passphrase does not open" in wrong.stderr) == (1, True)
+
+
+def test_a_second_signature_stands_beside_the_first(
+    registry: OnggiRegistry, project: str, tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONGGI_TRUST_PASSPHRASE", "a passphrase")
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    engine.onggi("login", "-u", "admin", "--password-stdin", registry.host, input=PASSWORD, check=True)
+    image, digest = f"{registry.host}/{project}/app:v1", registry.admin.image(f"{project}/app", "v1", b"layer")
+    for name in ("one", "two"):
+        engine.onggi("trust", "generate", "--dir", str(tmp_path), name, check=True)
+        engine.onggi("trust", "sign", "--key", str(tmp_path / f"{name}.key"), image, check=True)
+    for name in ("one", "two"):
+        public = str(tmp_path / f"{name}.pub")
+        said = engine.onggi("trust", "verify", "--key", public, image, check=True).stdout
+        assert said == f"{digest} is signed by {public} (cosign)\n" * 2  # the bundle, and the simple one
+    _policy(registry.admin, project, (tmp_path / "two.pub").read_text())
+    assert registry.as_("reader")("GET", f"/v2/{project}/app/manifests/v1").status == 200

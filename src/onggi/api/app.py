@@ -24,6 +24,7 @@ from onggi.api import (
     networks,
     processes,
     pull,
+    signatures,
     system,
     unoffered,
     verify,
@@ -59,6 +60,7 @@ _RESOURCES = (
     volumes,
     unoffered,
     auto_update,
+    signatures,
     verify,
 )
 """Add a resource's module here."""

@@ -14,6 +14,7 @@ from onggi.distribution.http import Deadlines
 from onggi.distribution.registries import Registries
 from onggi.distribution.repository import Repository
 from onggi.errors import Unavailable
+from onggi.images import signatures
 from onggi.images.fetch import Fetches
 from onggi.images.image import Image
 from onggi.images.images import Images, Publish
@@ -29,6 +30,7 @@ from onggi.oci.image import CONFIG_LIMIT_BYTES, parse_image_config
 from onggi.oci.manifest import Index, parse_manifest
 from onggi.oci.platform import Platform
 from onggi.oci.reference import DOCKER_HUB, Reference
+from onggi.signing.gathering import Signature, Trusted
 
 
 class Transfer:
@@ -168,6 +170,24 @@ class Transfer:
     ) -> tuple[Digest, Sequence[Reference]]:  # fmt: skip
         """See `manifests.push`."""
         return await push(self._open.registries, target, content, media_type, members, credentials, insecure=insecure)
+
+    async def attach_bundle(
+        self, name: Reference, image: Digest, bundle: bytes, credentials: Credentials | None
+    ) -> Digest:
+        """See `signatures.attach_bundle`."""
+        return await signatures.attach_bundle(self._open.registries, name, image, bundle, credentials)
+
+    async def attach_simple(
+        self, name: Reference, image: Digest, payload: bytes, signature: str, credentials: Credentials | None
+    ) -> Digest:
+        """See `signatures.attach_simple`."""
+        return await signatures.attach_simple(self._open.registries, name, image, payload, signature, credentials)
+
+    async def verify_signatures(
+        self, name: Reference, trusted: Sequence[Trusted], credentials: Credentials | None
+    ) -> tuple[Digest, list[Signature]]:
+        """See `signatures.verify`."""
+        return await signatures.verify(self._open.registries, name, trusted, credentials)
 
     def verification(self, progress: Progress, *, repair: bool, credentials: Mapping[str, Credentials]) -> Verification:
         """For images that are to be verified one after the other. `credentials` by registry, for repairs."""

@@ -99,17 +99,32 @@ class PrivateKey:
 
     @classmethod
     def load(cls, pem: bytes, password: bytes | None = None) -> "PrivateKey":
-        """PKCS #8, encrypted or not. Raises InvalidKey."""
-        if b"ENCRYPTED COSIGN PRIVATE KEY" in pem or b"ENCRYPTED SIGSTORE PRIVATE KEY" in pem:
-            raise InvalidKey("cosign's own encrypted form of private keys is not read: keep the key as PKCS #8, and give "
-                             "it to cosign by `cosign import-key-pair`")  # fmt: skip
+        """PKCS #8, encrypted or not; for cosign's own form see `key_file`. Raises InvalidKey."""
         try:
             key = serialization.load_pem_private_key(pem, password)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise InvalidKey(f"this is no private key in PKCS #8 form, or the password is wrong: {error}") from error
+        return cls._of(key)
+
+    @classmethod
+    def load_der(cls, der: bytes) -> "PrivateKey":
+        """PKCS #8 without PEM. Raises InvalidKey."""
+        try:
+            return cls._of(serialization.load_der_private_key(der, None))
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise InvalidKey(f"this is no private key in PKCS #8 form: {error}") from error
+
+    @classmethod
+    def _of(cls, key: object) -> "PrivateKey":
         if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name not in _CURVE_HASHES:
             raise InvalidKey("images are signed with ECDSA keys on P-256, P-384 or P-521")
         return cls(key)
+
+    def der(self) -> bytes:
+        """PKCS #8, not encrypted."""
+        return self._key.private_bytes(
+            serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
 
     @classmethod
     def generate(cls) -> "PrivateKey":

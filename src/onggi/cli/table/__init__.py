@@ -77,6 +77,9 @@ FAMILIES = {
     "context update": "context",
     "context use": "context",
     "login": "registry",
+    "trust generate": "trust",
+    "trust sign": "trust",
+    "trust verify": "trust",
     "logout": "registry",
     "search": "registry",
 }
@@ -133,7 +136,7 @@ ALIASES = {
 }
 """Other path → canonical path. `log` is how many write it; help does not show it."""
 
-GROUPS = frozenset(("container", "image", "manifest", "network", "volume", "system", "context"))
+GROUPS = frozenset(("container", "image", "manifest", "network", "volume", "system", "context", "trust"))
 """Words that need a second word."""
 
 PROGRAMS = {"daemon": "onggi.daemon", "registry": "onggi.registry", "doctor": "onggi.daemon.doctor"}

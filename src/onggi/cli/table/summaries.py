@@ -13,6 +13,7 @@ GROUPS = {
     "manifest": "Manage image manifests and manifest lists",
     "network": "Manage networks",
     "system": "Manage Onggi",
+    "trust": "Manage trust on images",
     "volume": "Manage volumes",
 }
 

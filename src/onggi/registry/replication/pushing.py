@@ -3,13 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-import msgspec
-
+from onggi.distribution import referring
 from onggi.distribution.failure import AnswerBusy, AnswerFailed, AnswerNotFound, Unreachable
-from onggi.distribution.repository import Document, Repository, parsed_index, referrers_tag
-from onggi.oci.descriptor import OCI_INDEX, Descriptor, encode_document
+from onggi.distribution.repository import Document, Repository
+from onggi.oci.descriptor import Descriptor
 from onggi.oci.digest import Digest
-from onggi.oci.manifest import Index
 from onggi.registry import blobs, manifests
 from onggi.registry.blobs import Blob
 from onggi.registry.database import Connection
@@ -82,23 +80,13 @@ class Push:
             file.close()
 
     async def put(self, document: Document, tag: str) -> None:
-        listed = await self._target.put_manifest(tag or document.digest, document.content, document.media_type)
         read = read_document(document.content, document.media_type, document.digest)
-        if read.parsed.subject is not None and not listed:
-            entry = Descriptor(
-                media_type=document.media_type, digest=document.digest, size=len(document.content),
-                artifact_type=read.artifact_type, annotations=read.parsed.annotations,
-            )  # fmt: skip
-            await self._list(read.parsed.subject.digest, entry)
-
-    async def _list(self, subject: Digest, entry: Descriptor) -> None:
-        """The target keeps no list of referrers: a tag stands in for it. (distribution-spec, "Referrers Tag Schema")"""
-        tag = referrers_tag(subject)
-        try:
-            index = parsed_index(await self._target.manifest(tag))
-        except AnswerNotFound:
-            index = Index(schema_version=2, media_type=OCI_INDEX, manifests=[])
-        if any(known.digest == entry.digest for known in index.manifests):
+        reference = tag or document.digest
+        if read.parsed.subject is None:
+            await self._target.put_manifest(reference, document.content, document.media_type)
             return
-        longer = msgspec.structs.replace(index, manifests=[*index.manifests, entry])
-        await self._target.put_manifest(tag, encode_document(longer), OCI_INDEX)
+        entry = Descriptor(
+            media_type=document.media_type, digest=document.digest, size=len(document.content),
+            artifact_type=read.artifact_type, annotations=read.parsed.annotations,
+        )  # fmt: skip
+        await referring.put(self._target, reference, document.content, entry, read.parsed.subject.digest)

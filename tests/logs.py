@@ -37,9 +37,11 @@ class Writer:
         assert self.file._rotate()
 
     def compress(self) -> None:
-        """Every file that was put aside, as the shim's child does it."""
+        """Every file that was put aside, as the shim's child does it: none gets its name before it is whole."""
+        made = self.path.with_name("compressing")
         for plain in self.path.parent.glob(f"{self.path.name}.*"):
             if plain.suffix != ".gz":
-                with plain.open("rb") as source, open(f"{plain}.gz", "wb") as target:
+                with plain.open("rb") as source, made.open("wb") as target:
                     compress(source.fileno(), target.fileno())
+                made.rename(f"{plain}.gz")
                 plain.unlink()

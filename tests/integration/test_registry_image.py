@@ -17,7 +17,7 @@ from tests.engine import ROOT, Engine
 from tests.onggi_registry import PASSWORD, Client, basic
 from tests.peers import CommandLine
 
-pytestmark = [pytest.mark.timeout(500), pytest.mark.xdist_group("registry image")]  # one build for all
+pytestmark = pytest.mark.timeout(500)
 TAG = f"onggi-registry:test-{os.getpid()}"
 BUILD_S = 400
 LOCKED = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")

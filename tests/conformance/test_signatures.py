@@ -13,7 +13,7 @@ from onggi.oci.digest import Digest
 from onggi.signing import cosign as signing
 from onggi.signing.keys import PrivateKey
 from tests.engine import Engine
-from tests.onggi_registry import CONFIG, MANIFEST, PASSWORD, Client, OnggiRegistry, digest_of
+from tests.onggi_registry import CONFIG, INDEX, MANIFEST, PASSWORD, Client, OnggiRegistry, digest_of
 from tests.peers import PEERS, peer_run
 
 PLAIN = ("--allow-insecure-registry", "--allow-http-registry")
@@ -273,7 +273,7 @@ def test_our_command_signs_with_cosigns_key_and_cosign_with_ours(
     key.write_text(peer.file("cosign.key"))
     simple = form.endswith("false")
 
-    assert "no other signatures" in engine.onggi("trust", "verify", "--key", own, f"{ours}:v1").stderr
+    assert "nobody has signed it" in engine.onggi("trust", "verify", "--key", own, f"{ours}:v1").stderr
     engine.onggi(
         "trust", "sign", "--form", "simple" if simple else "bundle", "--key", str(key), f"{ours}:v1", check=True
     )
@@ -304,3 +304,20 @@ def test_a_second_signature_stands_beside_the_first(
         assert said == f"{digest} is signed by {public} (cosign)\n" * 2  # the bundle, and the simple one
     _policy(registry.admin, project, (tmp_path / "two.pub").read_text())
     assert registry.as_("reader")("GET", f"/v2/{project}/app/manifests/v1").status == 200
+
+
+def test_what_is_no_signature_is_not_written_over_and_hides_none(
+    registry: OnggiRegistry, project: str, tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONGGI_TRUST_PASSPHRASE", "a passphrase")
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    engine.onggi("login", "-u", "admin", "--password-stdin", registry.host, input=PASSWORD, check=True)
+    image, digest = f"{registry.host}/{project}/app:v1", registry.admin.image(f"{project}/app", "v1", b"layer")
+    engine.onggi("trust", "generate", "--dir", str(tmp_path), "own", check=True)
+    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": []}
+    registry.admin.manifest(f"{project}/app", digest.replace(":", "-") + ".sig", index)
+    key, public = str(tmp_path / "own.key"), str(tmp_path / "own.pub")
+    refused = engine.onggi("trust", "sign", "--form", "simple", "--key", key, image)
+    assert (refused.returncode, "names something else" in refused.stderr) == (1, True)
+    engine.onggi("trust", "sign", "--form", "bundle", "--key", key, image, check=True)
+    assert "is signed by" in engine.onggi("trust", "verify", "--key", public, image, check=True).stdout

@@ -5,6 +5,7 @@ simple      one more layer of the manifest under the tag `sha256-….sig`
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
@@ -15,6 +16,7 @@ from onggi.distribution.failure import AnswerNotFound, Misbehaved
 from onggi.distribution.referring import put
 from onggi.distribution.registries import Registries
 from onggi.distribution.repository import Repository
+from onggi.errors import Conflict
 from onggi.oci.descriptor import OCI_EMPTY, OCI_MANIFEST, Descriptor, encode_document
 from onggi.oci.digest import Digest
 from onggi.oci.manifest import InvalidManifest, Manifest, parse_manifest
@@ -22,6 +24,7 @@ from onggi.oci.reference import Reference
 from onggi.signing import cosign
 from onggi.signing.gathering import MOST_MANIFEST_BYTES, MOST_SIGNATURES, SIGNATURES, Signature, Trusted, gather
 
+log = logging.getLogger(__name__)
 _OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 _NOTHING = b"{}"
 _EMPTY = Descriptor(media_type=OCI_EMPTY, digest=Digest.of(_NOTHING), size=len(_NOTHING))
@@ -71,10 +74,15 @@ async def _fetch(repository: Repository, image: Digest) -> Fetched:
     found = Fetched()
     listed = [each for each in await repository.referrers(image) if each.artifact_type in SIGNATURES]
     for entry in listed[:MOST_SIGNATURES]:
-        if entry.size <= MOST_MANIFEST_BYTES:
+        if entry.size > MOST_MANIFEST_BYTES:
+            continue
+        try:
             document = await repository.manifest(entry.digest)
-            found.manifests.append((entry.digest, entry.artifact_type, document.content))
-            await _blobs(repository, document.content, found)
+        except (AnswerNotFound, Misbehaved) as error:
+            log.info("the signature %s is passed over: %s", entry.digest, error)
+            continue  # whoever may push could list one that is none, and hide all others so
+        found.manifests.append((entry.digest, entry.artifact_type, document.content))
+        await _blobs(repository, document.content, found)
     try:
         document = await repository.manifest(cosign.signature_tag(image))
     except AnswerNotFound:
@@ -93,7 +101,12 @@ async def _blobs(repository: Repository, content: bytes, found: Fetched) -> None
         return
     for layer in manifest.layers[:MOST_SIGNATURES]:
         if layer.digest not in found.blobs and layer.size <= cosign.MOST_BYTES:
-            found.blobs[layer.digest] = await repository.small_blob(layer.digest, cosign.MOST_BYTES, "the signature")
+            try:
+                found.blobs[layer.digest] = await repository.small_blob(
+                    layer.digest, cosign.MOST_BYTES, "the signature"
+                )
+            except (AnswerNotFound, Misbehaved) as error:
+                log.info("the signature %s is passed over: %s", layer.digest, error)
 
 
 # Attaching
@@ -134,7 +147,9 @@ async def attach_simple(
     layers: list[Descriptor] = []
     try:
         before = parse_manifest((await repository.manifest(tag)).content, "")
-        layers = list(before.layers) if isinstance(before, Manifest) else []
+        if not isinstance(before, Manifest):
+            raise Conflict(f"the tag {tag}, where signatures stand, names something else: use --form bundle")
+        layers = list(before.layers)
     except AnswerNotFound:
         pass  # the first one
     layer = await _upload(repository, payload, cosign.SIMPLE_SIGNING)

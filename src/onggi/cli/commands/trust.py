@@ -50,17 +50,26 @@ def _passphrase(*, new: bool) -> bytes:
 
 
 def _write(path: str, content: bytes, mode: int) -> None:
-    """A new file, or a refusal: a key is never written over."""
+    """A new file, whole or not at all. Raises Failure for one that is there: a key is never written over."""
+    made = f"{path}.{os.getpid()}"
     try:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        file = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            with os.fdopen(file, "wb") as opened:
+                opened.write(content)
+                opened.flush()
+                os.fsync(opened.fileno())
+            os.link(made, path)
+        finally:
+            os.unlink(made)
     except FileExistsError as error:
-        raise Failure(f"{path} is there already: name another key, or another --dir") from error
+        raise _taken(path) from error
     except OSError as error:
         raise Failure(f"{path}: {error.strerror}") from error
-    with os.fdopen(file, "wb") as opened:
-        opened.write(content)
-        opened.flush()
-        os.fsync(opened.fileno())
+
+
+def _taken(path: str) -> Failure:
+    return Failure(f"{path} is there already: name another key, or another --dir")
 
 
 def generate(invocation: "Invocation", found: "Arguments") -> int:
@@ -71,8 +80,11 @@ def generate(invocation: "Invocation", found: "Arguments") -> int:
     name, folder = found.words[0], found.text("dir") or "."
     if "/" in name or name.startswith((".", "-")):
         raise Failure(f"invalid key name {name}: it becomes the files {name}.key and {name}.pub")
-    key = PrivateKey.generate()
     private, public = (os.path.join(folder, f"{name}.{ending}") for ending in ("key", "pub"))
+    for path in (private, public):
+        if os.path.lexists(path):
+            raise _taken(path)
+    key = PrivateKey.generate()
     _write(private, key_file.save(key, _passphrase(new=True)), 0o600)
     _write(public, key.public_pem, 0o644)
     sys.stdout.write(f"Private key: {private}\nPublic key: {public}\n")
@@ -103,7 +115,7 @@ def sign(invocation: "Invocation", found: "Arguments") -> int:
         raise Failure(f"--form is bundle, simple or both, not {form}")
     name = reference(found.words[0]).with_default_tag()
     if not found.text("key"):
-        raise Failure("--key is needed: make one by `onggi trust key generate NAME`")
+        raise Failure("--key is needed: make one by `onggi trust generate NAME`")
     headers = credentials.headers_for(invocation.config, found.words[0])
     query: dict[str, Any] = {"name": name.canonical}
     there = invocation.client.call("GET", "/onggi/manifests", query, headers=headers).json()
@@ -142,8 +154,8 @@ def verify(invocation: "Invocation", found: "Arguments") -> int:
     for each in good:
         sys.stdout.write(f"{answer['Image']} is signed by {', '.join(each['trusted'])} ({each['kind']})\n")
     if not good:
-        count = len(answer["Signatures"])
-        sys.stderr.write(
-            f"{answer['Image']} is not signed by any of these keys; it has {count or 'no'} other signatures\n"
+        others = (
+            f"others have signed it ({len(answer['Signatures'])})" if answer["Signatures"] else "nobody has signed it"
         )
+        sys.stderr.write(f"{answer['Image']} is not signed by any of these keys: {others}\n")
     return 0 if good else 1

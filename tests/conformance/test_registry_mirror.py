@@ -43,18 +43,26 @@ def mirror(tmp_path_factory: pytest.TempPathFactory, hub: Before) -> Iterator[On
         yield running
 
 
+def run(*words: str) -> None:
+    subprocess.run(words, check=True, timeout=30)
+
+
 @pytest.fixture(scope="module")
 def docker(mirror: OnggiRegistry) -> Iterator[Docker]:
     """A dockerd of its own that knows the mirror. It runs no container, and touches no firewall."""
     peer_socket()  # the root is there, and /run in it
     name = f"mirrored-{uuid.uuid4().hex[:8]}"
+    # With `--bridge none` it would delete the docker0 of whatever other dockerd there is.
+    bridge = f"ogtm{os.getpid() % 100_000}"
+    run("ip", "link", "add", bridge, "type", "bridge")
+    run("ip", "address", "add", f"10.251.{os.getpid() % 250}.1/24", "dev", bridge)
     place = PEERS / "run/peer" / name
     place.mkdir()
     log = place / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [SCRIPT, "run", "dockerd", "-H", f"unix:///run/peer/{name}/sock", "--data-root", f"/run/peer/{name}/data",
-             "--exec-root", f"/run/peer/{name}/exec", "--pidfile", f"/run/peer/{name}/pid", "--bridge", "none",
+             "--exec-root", f"/run/peer/{name}/exec", "--pidfile", f"/run/peer/{name}/pid", "--bridge", bridge,
              "--iptables=false", "--ip6tables=false", "--registry-mirror", f"http://{mirror.host}",
              "--insecure-registry", "127.0.0.0/8"],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=os.environ | {"ONGGI_PEERS": str(PEERS)},
@@ -67,6 +75,7 @@ def docker(mirror: OnggiRegistry) -> Iterator[Docker]:
     finally:
         process.terminate()
         process.wait(60)
+        run("ip", "link", "delete", bridge)
         peer_run("sh", "-c", f"umount -R /run/peer/{name}/data 2>/dev/null; rm -rf /run/peer/{name}")
         shutil.rmtree(place, ignore_errors=True)
 

@@ -111,7 +111,7 @@ def test_docker_sees_a_moved_tag(docker: Docker, mirror: OnggiRegistry, hub: Bef
 
 
 def test_our_engine_pulls_through_it(mirror: OnggiRegistry, hub: Before, image: PushedImage, tmp_path: Path) -> None:
-    with Engine(tmp_path, options=("--registry-mirror", f"http://{mirror.host}")) as engine:
+    with Engine(tmp_path, number=7, options=("--registry-mirror", f"http://{mirror.host}")) as engine:
         done = engine.onggi("pull", "busybox", check=True)
         assert f"Digest: {image.digest}" in done.stdout
         shown = engine.onggi("run", "--rm", "--network", "none", "busybox", "echo", "from the mirror", check=True)

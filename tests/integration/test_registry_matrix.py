@@ -119,6 +119,7 @@ edit    DELETE  /api/v1/projects/{project}/robots/{robot}                       
 see     GET     /api/v1/projects/{project}/repositories                                  200
 pull    GET     /api/v1/repositories/{name*}/-/tags                                      200
 pull    GET     /api/v1/repositories/{name*}/-/manifests/{reference}                     200
+pull    GET     /api/v1/repositories/{name*}/-/tags/{tag}                                200
 pull    GET     /api/v1/repositories/{name*}/-/tags/{tag}/history                        200
 delete  POST    /api/v1/repositories/{name*}/-/tags/{tag}/rollback                       400
 pull    GET     /api/v1/repositories/{name*}/-/manifests                                 200

@@ -209,3 +209,15 @@ def test_the_name_of_one_part_is_of_library(ask: Client) -> None:
     digest = ask.image("solo", "v1", b"one")
     assert pointed(ask, "library/solo", "v1") == digest
     assert json.loads(ask.ok("GET", "/v2/solo/tags/list").body) == {"name": "solo", "tags": ["v1"]}
+
+
+def test_one_tag_among_many_that_hold_its_name(ask: Client, project: str) -> None:
+    repository = f"{project}/app"
+    digest = ask.image(repository, "1", b"one")
+    for number in range(10, 14):
+        ask.image(repository, str(number), b"%d" % number)
+    tags = f"/api/v1/repositories/{repository}/-/tags"
+    found = ask.ok("GET", f"{tags}/1").json()
+    assert (found["name"], found["digest"], found["platforms"]) == ("1", digest, ["linux/amd64"])
+    assert found in ask.ok("GET", f"{tags}?q=1").json()
+    assert ask("GET", f"{tags}/2").code == "MANIFEST_UNKNOWN"

@@ -139,7 +139,7 @@ def change_key(vault: Vault, keeper: Keeper | None) -> None:
         source, key = keys.new(keeper)
         try:
             vault.write(source, key, credentials)
-        except BaseException:
+        except BaseException:  # a key that opens nothing must not stay with its keeper
             keys.give_up(vault, source)
             raise
         if isinstance(source, Parameters):

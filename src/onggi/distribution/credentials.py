@@ -1,6 +1,7 @@
 """Credentials for registries, as the Docker API carries them. They are of one request and never kept or printed."""
 
 import binascii
+import os
 from base64 import urlsafe_b64decode
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,7 +97,7 @@ def read_auth_file(path: Path) -> dict[str, Credentials]:
     Refused when others may read it. Credential helpers are programs of a user: they are not asked here.
     """
     with path.open("rb") as file:
-        if path.stat().st_mode & 0o077:
+        if os.fstat(file.fileno()).st_mode & 0o077:
             raise InvalidParameter(f"{path} holds passwords and others may read it: chmod 600 {path}")
         content = file.read(_LIMIT_BYTES + 1)
     try:

@@ -519,7 +519,7 @@ class Networks:
         self._connected[giver_id], self._connected[taker_id] = given, taken
         try:
             await self._firewall.exchange(giver.forwards, taken.forwards)
-        except BaseException:
+        except BaseException:  # also for who cancels in the middle: the ports are somebody's at any time
             self._connected[giver_id], self._connected[taker_id] = giver, taker
             await self._firewall.publish(giver.forwards)
             raise

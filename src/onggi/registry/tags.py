@@ -100,6 +100,21 @@ def names(connection: Connection, repository_id: int, last: str, most: int) -> l
     return [row["name"] for row in rows]
 
 
+_NAMED = (
+    "SELECT t.name, t.digest, t.updated_at, t.updated_by, m.media_type, m.artifact_type, m.pulled_at, m.content"
+    " FROM tags t JOIN manifests m ON m.repository_id = t.repository_id AND m.digest = t.digest WHERE t.repository_id = ?"
+)
+"""Tags, each with the manifest it names."""
+
+
+def find(connection: Connection, repository_id: int, tag: str) -> Any:
+    """One tag with the manifest it names. Raises ManifestUnknown."""
+    row = connection.execute(f"{_NAMED} AND t.name = ?", (repository_id, tag)).fetchone()
+    if row is None:
+        raise ManifestUnknown(tag)
+    return row
+
+
 def listing(
     connection: Connection, repository_id: int, last: str, most: int, *, newest: bool = False, text: str = ""
 ) -> list[Any]:
@@ -115,9 +130,7 @@ def listing(
         after, parameters = "(t.updated_at < ? OR (t.updated_at = ? AND t.name < ?))", [moved, moved, last]
     escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return connection.execute(
-        "SELECT t.name, t.digest, t.updated_at, t.updated_by, m.media_type, m.artifact_type, m.pulled_at, m.content"  # noqa: S608
-        " FROM tags t JOIN manifests m ON m.repository_id = t.repository_id AND m.digest = t.digest"
-        f" WHERE t.repository_id = ? AND {after} AND t.name LIKE ? ESCAPE '\\' ORDER BY {order} LIMIT ?",
+        f"{_NAMED} AND {after} AND t.name LIKE ? ESCAPE '\\' ORDER BY {order} LIMIT ?",
         (repository_id, *parameters, f"%{escaped}%", most),
     ).fetchall()
 

@@ -25,14 +25,12 @@ _VARIABLES = ("ONGGI_TRUST_PASSPHRASE", "COSIGN_PASSWORD")
 def _libraries() -> None:
     """The command line starts without site-packages, which costs time; what signs needs them. Raises Failure."""
     import site
+    from importlib.util import find_spec
 
     site.main()
-    try:
-        import cryptography  # noqa: F401
-        import msgspec  # noqa: F401
-        import nacl  # noqa: F401
-    except ImportError as error:
-        raise Failure(f"signing needs the libraries that `pip install onggi` brings: {error}") from error
+    missing = [name for name in ("cryptography", "msgspec", "nacl") if find_spec(name) is None]
+    if missing:
+        raise Failure(f"signing needs libraries that `pip install onggi` brings: {', '.join(missing)}")
 
 
 def _passphrase(*, new: bool) -> bytes:

@@ -100,7 +100,7 @@ async def carry_out(engine: "Engine", plan: Plan) -> Container:
         await _be_well(engine, new, plan.settle_s)
         if plan.order is Order.START_FIRST:
             await _hand_over(engine, plan, new)
-    except BaseException:
+    except BaseException:  # whatever it was: a half of a replacement must not stay
         await go_back(engine, intent)
         raise
     discard = await _commit(engine, intent)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from onggi.distribution.credentials import Credentials, read_auth_file
 from onggi.engine.auto_update import replacing, wishes
@@ -81,16 +82,22 @@ class AutoUpdate:
 
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
-        self._busy: dict[str, asyncio.Lock] = {}
+        self._busy: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._waiting: set[str] = set()
         """Names of containers whose tag has moved while their window was closed."""
+        self._stirred = asyncio.Event()
+        """One more waits."""
 
     # What is due
 
     def _asking(self) -> list[tuple[Container, Wishes]]:
         found = []
         for container in self._engine.containers.all():
-            asked = wishes.read(container.config.labels or {})
+            try:
+                asked = wishes.read(container.config.labels or {})
+            except InvalidParameter as error:  # of an earlier release, which did not look at these labels
+                log.warning("%s is not updated: %s", container.name, error)
+                continue
             if asked is not None and container.state is State.RUNNING:
                 found.append((container, asked))
         return sorted(found, key=lambda pair: pair[0].name)
@@ -149,6 +156,7 @@ class AutoUpdate:
         if not by_hand:
             if asked.window is not None and not asked.window.holds(datetime.now()):  # the machine's own time
                 self._waiting.add(name)
+                self._stirred.set()
                 return Report(container.id, name, container.image_name, Outcome.PENDING, "its window is closed")
             if error := await self._failed_before(name, str(image.id)):
                 return Report(container.id, name, container.image_name, Outcome.FAILED, f"it failed before: {error}")
@@ -215,7 +223,13 @@ class AutoUpdate:
         loop = asyncio.get_running_loop()
         due = loop.time() + interval_s * random.uniform(0.1, 1) if interval_s else float("inf")
         while True:
-            await asyncio.sleep(min(_LOOK_S, max(due - loop.time(), 0.0)))
+            self._stirred.clear()
+            wait_s = min(due - loop.time(), _LOOK_S if self._waiting else float("inf"))
+            try:
+                async with asyncio.timeout(None if wait_s == float("inf") else max(wait_s, 0.0)):
+                    await self._stirred.wait()
+            except TimeoutError:
+                pass  # it is time
             if loop.time() >= due:
                 due = loop.time() + interval_s * random.uniform(1 - _JITTER, 1 + _JITTER)
                 await self._behind(None)

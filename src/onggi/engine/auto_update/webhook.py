@@ -5,6 +5,7 @@ POST /          Onggi-Event: push, Onggi-Delivery, Onggi-Timestamp, Onggi-Signat
 
 import hmac
 import logging
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -37,7 +38,7 @@ def read_secrets(path: Path) -> list[str]:
     """One a line. Raises InvalidParameter for a file that others may read, or one without a good secret."""
     try:
         with path.open(encoding="utf-8") as file:
-            if path.stat().st_mode & 0o077:
+            if os.fstat(file.fileno()).st_mode & 0o077:
                 raise InvalidParameter(f"{path} holds secrets and others may read it: chmod 600 {path}")
             found = [line.strip() for line in file if line.strip()]
     except (OSError, UnicodeDecodeError) as error:

@@ -1,6 +1,7 @@
 """What is in a repository, to be looked at: tags with what they name, and one image in full.
 
 GET …/-/tags                         by name, or `?sort=newest`; `?q=` those that hold the text
+GET …/-/tags/TAG                     one of them
 GET …/-/manifests/REFERENCE          layers, history, configuration, what the index names, what names the image
 """
 
@@ -17,7 +18,7 @@ from onggi.oci.image import CONFIG_LIMIT_BYTES, InvalidImageConfig, parse_image_
 from onggi.oci.manifest import Index, Manifest, parse_manifest
 from onggi.registry import blobs, manifests, projects, repositories, tags
 from onggi.registry.database import Connection
-from onggi.registry.names import project_of
+from onggi.registry.names import project_of, tag_name
 from onggi.registry.permissions import Action
 from onggi.registry.refusals import BlobNotHere, ManifestUnknown
 from onggi.registry.requests import REPOSITORY, json_reply, number
@@ -64,6 +65,16 @@ class Images:
             rules = scans.rules(connection, projects.find(connection, project_of(name))["id"])
             rows = tags.listing(connection, repository_id, last, n, newest=order == "newest", text=text)
             return [_tag(connection, rules, repository_id, row) for row in rows]
+
+        return json_reply(await self._service.database.scan(read))
+
+    async def tag(self, request: web.Request) -> web.StreamResponse:
+        name, tag = request[REPOSITORY], tag_name(request.match_info["tag"])
+
+        def read(connection: Connection) -> dict[str, Any]:
+            repository_id = repositories.find(connection, name)["id"]
+            rules = scans.rules(connection, projects.find(connection, project_of(name))["id"])
+            return _tag(connection, rules, repository_id, tags.find(connection, repository_id, tag))
 
         return json_reply(await self._service.database.scan(read))
 
@@ -194,5 +205,6 @@ def routes(service: Service) -> list[Route]:
     one = "/api/v1/repositories/{name*}/-"
     return [
         Route("GET", one + "/tags", handlers.tags, Action.PULL),
+        Route("GET", one + "/tags/{tag}", handlers.tag, Action.PULL),
         Route("GET", one + "/manifests/{reference}", handlers.look, Action.PULL),
     ]

@@ -20,7 +20,14 @@ class Api:
 
     def __init__(self, service: Service, routes: Iterable[Route]) -> None:
         self._service = service
-        self._routes = {(route.method, route.path): route for route in routes}
+        self._routes = {
+            (route.method, route.path): (
+                route,
+                [part[1:-1].rstrip("*") for part in route.path.split("/") if part[:1] == "{"],
+            )
+            for route in routes
+        }
+        """Each with the names of its path's parameters."""
 
     async def get(self, request: web.Request, path: str, query: Mapping[str, str] | None = None, **given: str) -> Any:
         """What GET answers, from JSON. Parameters of the path that are not `given` are those of the page's own path.
@@ -41,8 +48,7 @@ class Api:
         self, request: web.Request, method: str, path: str, value: Any, query: Mapping[str, str] | None, **given: str
     ) -> bytes:
         """The answer's bytes."""
-        route = self._routes[method, path]
-        names = [part[1:-1].rstrip("*") for part in path.split("/") if part.startswith("{")]
+        route, names = self._routes[method, path]
         parameters = {name: given[name] if name in given else request.match_info[name] for name in names}
         inner = request.clone(
             method=method, rel_url=URL.build(path="/api", query=query or {}),

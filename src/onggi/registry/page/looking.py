@@ -10,6 +10,7 @@ from onggi.oci.digest import Digest
 from onggi.registry.app import PathUnknown
 from onggi.registry.page.visit import Form, Site, Visit, path_of
 from onggi.registry.permissions import Action, AuthenticationNeeded
+from onggi.registry.refusals import ManifestUnknown
 from onggi.registry.route import Route
 from onggi.registry.scanning.scans import NoBill, NotScanned
 
@@ -91,10 +92,12 @@ class NameNotTyped(InvalidParameter):
 async def tag(visit: Visit) -> web.StreamResponse:
     """Where it points and has pointed."""
     history = await visit.get(f"{_REPOSITORY}/tags/{{tag}}/history", {"before": visit.query("before"), "n": "51"})
-    found = await visit.get(f"{_REPOSITORY}/tags", {"last": "", "q": visit["tag"], "n": "500"})
-    current = next((one for one in found if one["name"] == visit["tag"]), None)
-    if current is None and not history:
-        await visit.get(_MANIFEST, reference=visit["tag"])  # says that there is no such tag
+    try:
+        current = await visit.get(f"{_REPOSITORY}/tags/{{tag}}")
+    except ManifestUnknown:
+        if not history:
+            raise
+        current = None  # it is gone, its history is not
     return visit.page(
         "tag.html", name=visit["name"], tag=visit["tag"], current=current, history=history[:50],
         more=history[49]["sequence"] if len(history) > 50 else 0, project=await _with_project(visit),
